@@ -1,0 +1,1 @@
+"""air: see CONTRIBUTING.md for what lives here."""

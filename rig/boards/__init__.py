@@ -1,0 +1,1 @@
+"""boards: see CONTRIBUTING.md for what lives here."""

@@ -1,0 +1,75 @@
+"""What a board is to the rig: a console, a reset, a flash port, an address. Nothing more.
+
+Each way to have one is a module of its own (`serial`, `virtual`, ...), named in `rig.boards`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the device's Sendspin endpoint listens."""
+
+    host: str
+    port: int = 8928
+    path: str = "/sendspin"
+
+    def __str__(self) -> str:
+        return f"ws://{self.host}:{self.port}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlashPort:
+    """How esptool reaches the board.
+
+    `before` and `after` are esptool's own words (`default-reset`, `no-reset`, ...). Where the port
+    has no reset lines they are `no-reset`, and the board's `reset` does it.
+    """
+
+    url: str
+    chip: str | None = None
+    baud: int = 921_600
+    before: str = "default-reset"
+    after: str = "hard-reset"
+
+
+class Board(Protocol):
+    """A device under test. An async context manager: leaving it releases what it held."""
+
+    name: str
+    kind: str
+
+    @property
+    def console_url(self) -> str | None:
+        """A pyserial URL or device path of the serial log, or None: this board has none."""
+        ...
+
+    @property
+    def flash_port(self) -> FlashPort | None:
+        """Where to flash it, or None: it cannot be flashed from here."""
+        ...
+
+    @property
+    def address(self) -> Address | None:
+        """Where its Sendspin endpoint is, or None: not known (yet)."""
+        ...
+
+    @property
+    def can_reset(self) -> bool:
+        """Whether `reset` can work."""
+        ...
+
+    async def reset(self, *, download: bool = False) -> None:
+        """Reset it, into the ROM's download mode on request. Raises `BoardError`."""
+        ...
+
+    async def talk(self, count: int) -> bool:
+        """Make the device queue `count` client/state at once; False: this board cannot."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...

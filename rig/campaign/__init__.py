@@ -1,0 +1,1 @@
+"""campaign: see CONTRIBUTING.md for what lives here."""

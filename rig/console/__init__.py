@@ -1,0 +1,1 @@
+"""console: see CONTRIBUTING.md for what lives here."""

@@ -1,0 +1,1 @@
+"""faults: see CONTRIBUTING.md for what lives here."""

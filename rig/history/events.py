@@ -1,0 +1,419 @@
+"""Event types: everything that happens, as frozen data on one clock.
+
+Four kinds of actor write events (board, server, faults, runner); nobody judges here. Checks read
+them later. A new kind of event is one more class below: its snake-case name is its tag on disk.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from rig.history.crash import CrashRecord
+
+Sender = Literal["server", "device"]
+Opcode = Literal["text", "binary", "continuation", "ping", "pong", "close"]
+SocketOp = Literal["opened", "upgraded", "closed", "lost", "stalled", "send_failed", "refused"]
+
+EVENT_TYPES: dict[str, type[Event]] = {}
+"""Every event class by its tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at `t` (monotonic nanoseconds, read when the rig saw it)."""
+
+    tag: ClassVar[str] = "event"
+    t: int
+
+
+def _event[E: type[Event]](cls: E) -> E:
+    cls.tag = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    EVENT_TYPES[cls.tag] = cls
+    return cls
+
+
+# -- the run ------------------------------------------------------------------------------------
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run began; `wall` (ISO 8601, UTC) anchors the monotonic clock to the calendar."""
+
+    wall: str
+    rig_version: str
+    seed: int
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """A run ended: `done`, `interrupted`, or why not."""
+
+    outcome: str
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioStarted(Event):
+    """A scenario began on a board."""
+
+    scenario: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioEnded(Event):
+    """A scenario ended: `done`, `aborted` (why in `reason`), `lacking` (what in `reason`)."""
+
+    scenario: str
+    outcome: Literal["done", "aborted", "lacking"]
+    reason: str | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleStarted(Event):
+    """One repetition of a scenario began. `cycle` counts from 1."""
+
+    scenario: str
+    cycle: int
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleEnded(Event):
+    """One repetition of a scenario ended."""
+
+    scenario: str
+    cycle: int
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned(Event):
+    """A fact measured on this device (hello delay, loop time, sessions), for schedules."""
+
+    board: str
+    name: str
+    value: float
+    unit: str
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Event):
+    """A remark for the reader of the history; never evidence."""
+
+    text: str
+
+
+# -- the board ----------------------------------------------------------------------------------
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardDescribed(Event):
+    """What is under test: kind, chip, address and firmware as far as known."""
+
+    board: str
+    board_kind: str
+    address: str | None = None
+    chip: str | None = None
+    firmware: dict[str, Any] = field(default_factory=dict)
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flashed(Event):
+    """A bundle was written and verified, or not (`error`)."""
+
+    board: str
+    bundle: str
+    sha256: str
+    seconds: float
+    error: str | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetAsked(Event):
+    """The rig itself reset the board: the boot that follows was asked for."""
+
+    board: str
+    how: Literal["reset", "download", "power-off", "power-on"]
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talked(Event):
+    """The rig asked the device to queue `count` states by itself (a volume key held down)."""
+
+    board: str
+    count: int
+
+
+# -- the console --------------------------------------------------------------------------------
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine(Event):
+    """A line of the serial log, colours stripped.
+
+    `level` is one of E W I D V or None (not a log record); `device_ms` is the device's own time
+    stamp; `line` is the 1-based line number and `offset` the byte offset of its start in the raw
+    log beside the history.
+    """
+
+    board: str
+    text: str
+    line: int
+    offset: int
+    level: str | None = None
+    component: str | None = None
+    """The log tag (`sendspin.conn_mgr`, `wifi`)."""
+    message: str | None = None
+    device_ms: int | None = None
+    task: str | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot(Event):
+    """The ROM printed its reset line: `rst:0xc (RTC_SW_CPU_RST),boot:0x8 (SPI_FAST_FLASH_BOOT)`."""
+
+    board: str
+    line: int
+    reset_code: int
+    reset_name: str
+    boot_code: int | None = None
+    boot_mode: str | None = None
+    chip: str | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppStarted(Event):
+    """The application named itself in the boot log (`app_init` / `cpu_start` lines)."""
+
+    board: str
+    line: int
+    project: str | None = None
+    version: str | None = None
+    elf_sha256: str | None = None
+    idf: str | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashBegan(Event):
+    """The first line of a crash was read; its record follows in `Crash` with the same number."""
+
+    board: str
+    crash: int
+    kind: str
+    line: int
+    text: str
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash(Event):
+    """A crash, complete (or as complete as the log is). `crash` counts from 1 on this console."""
+
+    board: str
+    crash: int
+    record: CrashRecord
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketSeen(Event):
+    """The device's log told of a socket: opened on 57, upgraded, closed."""
+
+    board: str
+    op: SocketOp
+    line: int
+    fd: int | None = None
+    device_ms: int | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleGap(Event):
+    """Bytes may be missing here: port vanished, came back, or overran."""
+
+    board: str
+    reason: str
+
+
+# -- the link -----------------------------------------------------------------------------------
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A TCP connection to the device is up. `conn` is the rig's number for it, from 1.
+
+    `server_id` and `epoch_us` are what this connection's own frames carry: a device frame that
+    answers another connection's id or clock shows itself by them (invariant 9).
+    """
+
+    conn: int
+    board: str
+    server_id: str
+    epoch_us: int
+    local: str
+    peer: str
+    via: Literal["link", "direct"] = "link"
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeAsked(Event):
+    """The server side sent its WebSocket upgrade request (complete on the wire)."""
+
+    conn: int
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeAnswered(Event):
+    """The device answered the upgrade: 101, or a refusal."""
+
+    conn: int
+    status: int
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame(Event):
+    """A complete WebSocket frame crossed the link.
+
+    `text` is the payload of a text frame (bounded; `size` is the true payload length in bytes),
+    `head` the first 32 bytes of any other frame in hex. `message` is the parsed JSON object of a
+    text frame (absent when it is not one or too large), `type` its `type` field.
+    """
+
+    conn: int
+    sender: Sender
+    opcode: Opcode
+    size: int
+    fin: bool = True
+    masked: bool = False
+    text: str | None = None
+    head: str | None = None
+    type: str | None = None
+    message: dict[str, Any] | None = None
+    close_code: int | None = None
+    close_reason: str | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyBytes(Event):
+    """The device sent something before its upgrade answer.
+
+    `head` is hex (first 64 bytes); where the bytes parse as a WebSocket frame, `type` and
+    `message` are as in `Frame`.
+    """
+
+    conn: int
+    size: int
+    head: str
+    opcode: Opcode | None = None
+    type: str | None = None
+    message: dict[str, Any] | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireError(Event):
+    """What one side sent is no WebSocket: the parser's words."""
+
+    conn: int
+    sender: Sender
+    text: str
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpFin(Event):
+    """One side ended its half of the connection."""
+
+    conn: int
+    sender: Sender
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpReset(Event):
+    """One side reset the connection."""
+
+    conn: int
+    sender: Sender
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed(Event):
+    """Both halves are gone; nothing more comes on this connection."""
+
+    conn: int
+    reason: str = ""
+
+
+# -- faults -------------------------------------------------------------------------------------
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultAsked(Event):
+    """A fault was asked for. `id` joins it to its `FaultSeen`."""
+
+    id: int
+    fault: str
+    conn: int | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultSeen(Event):
+    """Proof that the fault took place: the events that show it."""
+
+    id: int
+    fault: str
+    how: str
+    evidence: tuple[int, ...] = ()
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultHealed(Event):
+    """A lasting fault was taken back."""
+
+    id: int
+    fault: str
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Event):
+    """An event of a kind this version does not know (a newer rig wrote it)."""
+
+    kind: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event with its number in the history (1-based: its line in the file)."""
+
+    n: int
+    event: Event

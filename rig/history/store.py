@@ -1,0 +1,226 @@
+"""The append-only history on disk: one JSON object a line, each written with one system call.
+
+A `kill -9` of the writer loses at most the line it was writing: nothing is held back in user
+space. Memory is constant: the store keeps no events, only its watchers' bounded queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from rig.errors import HistoryError
+from rig.history.events import EVENT_TYPES, Entry, Event, Unknown
+
+Predicate = Callable[[Event], bool]
+Listener = Callable[[Entry], None]
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(dict[str, object])
+
+
+def encode(entry: Entry) -> bytes:
+    """One line of the file: `{"n":1,"event":"boot","t":...,...}` and a newline."""
+    event = entry.event
+    body = _encoder.encode(event)
+    head = f'{{"n":{entry.n},"event":"{event.tag}",'.encode()
+    return head + body[1:] + b"\n"
+
+
+def decode(line: bytes) -> Entry:
+    """Read one line back. Raises `ValueError` for what is no event of a history."""
+    fields = _decoder.decode(line)
+    n = fields.pop("n", None)
+    tag = fields.pop("event", None)
+    if not isinstance(n, int) or not isinstance(tag, str):
+        raise ValueError("no event number or no event name")
+    cls = EVENT_TYPES.get(tag)
+    if cls is None:
+        t = fields.pop("t", 0)
+        return Entry(n, Unknown(t=t if isinstance(t, int) else 0, kind=tag, fields=fields))
+    return Entry(n, msgspec.convert(fields, cls))
+
+
+class Watch:
+    """Events that arrived since it was opened, in order; awaited with deadlines.
+
+    Open it *before* the action whose effect is awaited, so that nothing falls between. It keeps
+    the newest `bound` events that match `only`.
+    """
+
+    def __init__(self, store: HistoryStore, only: Predicate | None, bound: int) -> None:
+        self._store = store
+        self._only = only
+        self._queue: deque[Entry] = deque(maxlen=bound)
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def _arrived(self, entry: Entry) -> None:
+        if self._only is not None and not self._only(entry.event):
+            return
+        self._queue.append(entry)
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            self._wake.set()
+        else:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def next[E: Event](
+        self, kind: type[E], *, timeout: float, where: Callable[[E], bool] | None = None
+    ) -> tuple[int, E] | None:
+        """The next event of `kind` that satisfies `where`: (number, event), None after `timeout` s.
+
+        Events before it are consumed.
+        """
+        deadline = self._loop.time() + timeout
+        while True:
+            while self._queue:
+                entry = self._queue.popleft()
+                if isinstance(entry.event, kind) and (where is None or where(entry.event)):
+                    return entry.n, entry.event
+            self._wake.clear()
+            left = deadline - self._loop.time()
+            if left <= 0:
+                return None
+            try:
+                await asyncio.wait_for(self._wake.wait(), left)
+            except TimeoutError:
+                return None
+
+    def __enter__(self) -> Self:
+        self._store.listen(self._arrived)
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._store.unlisten(self._arrived)
+
+
+class HistoryStore:
+    """Writes a history file. Thread-safe; a context manager.
+
+    Raises `HistoryError` when the file cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._n = 0
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        except FileExistsError as error:
+            raise HistoryError(
+                f"{path} exists already: a history is never overwritten",
+                hint="choose another --out, or move the old run away",
+            ) from error
+        except OSError as error:
+            raise HistoryError(
+                f"cannot write the history {path}: {error.strerror}",
+                hint="choose a folder that you may write to with --out",
+            ) from error
+
+    def append(self, event: Event) -> int:
+        """Write `event` and return its number (1-based)."""
+        with self._lock:
+            if self._fd < 0:
+                raise HistoryError(f"the history {self.path} is closed")
+            self._n += 1
+            entry = Entry(self._n, event)
+            data = encode(entry)
+            try:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            except OSError as error:
+                raise HistoryError(
+                    f"cannot write the history {self.path}: {error.strerror}",
+                    hint="free some space; what was written so far stays readable",
+                ) from error
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener(entry)
+        return entry.n
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every later entry, in the thread that appends it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop calling `listener`."""
+        with self._lock:
+            self._listeners.remove(listener)
+
+    def watch(self, only: Predicate | None = None, *, bound: int = 10_000) -> Watch:
+        """A `Watch` on what comes next; use it as a context manager around the action."""
+        return Watch(self, only, bound)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class History:
+    """A history on disk, read lazily and as often as wanted, in constant memory.
+
+    A torn last line (the writer was killed in it) ends the iteration and sets `torn`. Any other
+    unreadable line raises `HistoryError` with its number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.torn = False
+
+    def __iter__(self) -> Iterator[Entry]:
+        self.torn = False
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if not line.endswith(b"\n"):
+                        self.torn = True
+                        return
+                    try:
+                        yield decode(line)
+                    except (ValueError, msgspec.DecodeError) as error:
+                        raise HistoryError(
+                            f"{self.path}:{number} is no history event: {error}",
+                            hint=f"the lines before it are sound: head -n {number - 1} keeps them",
+                        ) from error
+        except OSError as error:
+            raise HistoryError(
+                f"cannot read the history {self.path}: {error.strerror}",
+                hint="name the folder of a run, or the history.jsonl in it",
+            ) from error

@@ -1,0 +1,1 @@
+"""link: see CONTRIBUTING.md for what lives here."""

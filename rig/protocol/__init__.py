@@ -1,0 +1,1 @@
+"""protocol: see CONTRIBUTING.md for what lives here."""

@@ -1,0 +1,1 @@
+"""scenarios: see CONTRIBUTING.md for what lives here."""

@@ -1,0 +1,1 @@
+"""servers: see CONTRIBUTING.md for what lives here."""

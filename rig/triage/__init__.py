@@ -1,0 +1,1 @@
+"""triage: see CONTRIBUTING.md for what lives here."""
