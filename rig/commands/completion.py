@@ -1,0 +1,25 @@
+"""`rig completion SHELL`: the script that makes a shell complete rig's commands and options."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(name="completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL.
+
+    \b
+    bash:  rig completion bash >> ~/.bashrc
+    zsh:   rig completion zsh >> ~/.zshrc
+    fish:  rig completion fish > ~/.config/fish/completions/rig.fish
+    """
+    made = get_completion_class(shell)
+    if made is None:
+        raise click.UsageError(f"no completion for {shell}; there is one for {', '.join(SHELLS)}")
+    click.echo(made(ctx.find_root().command, {}, "rig", "_RIG_COMPLETE").source())
