@@ -1,0 +1,182 @@
+"""A flashed application image as the model reads it: segments, descriptor, function table.
+
+The image is what the user flashed, so all of it is untrusted. Formats: ESP-IDF's image header,
+segment header and `esp_app_desc_t` (5.5); the function table is `fixtures/firmware/build.py`'s.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rig.errors import FirmwareError
+
+TABLE_MAGIC = b"SRIG-FUNCTIONS\0\0"
+_APP_DESC_MAGIC = 0xABCD5432
+_ESP32C3 = 5
+_NOT_SAVED = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What is at `address` on the chip. `offset` is the data's place in the image file."""
+
+    address: int
+    data: bytes
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppDescriptor:
+    """`esp_app_desc_t`: what the application calls itself. `elf_sha256` is 32 bytes."""
+
+    version: str
+    project_name: str
+    time: str
+    date: str
+    idf_version: str
+    elf_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A RISC-V load, `rd = [base + offset]`; register numbers 0 to 31."""
+
+    rd: int
+    base: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the firmware, `start` to `end` (exclusive), and its frame.
+
+    `touch` is the address of the load through the object that the function works on (0: none),
+    `load` that instruction. `frame_size` (bytes) is SP's distance from the caller's after the
+    prologue; `ra_offset` the return address's place from SP there, None: it stays in RA.
+    """
+
+    name: str
+    start: int
+    end: int
+    touch: int
+    frame_size: int
+    ra_offset: int | None
+    load: Load | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppImage:
+    """An application image. `functions` is empty in firmware that is not the model's."""
+
+    entry: int
+    segments: tuple[Segment, ...]
+    descriptor: AppDescriptor
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def function(self, name: str) -> Function:
+        """The function of that qualified name. Raises `FirmwareError` when there is none."""
+        if name not in self.functions:
+            raise FirmwareError(f"no function {name} in {self.descriptor.version}")
+        return self.functions[name]
+
+    def call(self, caller: str, callee: str) -> int:
+        """The call's return address. Raises `FirmwareError` when `caller` never makes it."""
+        if (caller, callee) not in self.calls:
+            version = self.descriptor.version
+            raise FirmwareError(f"{caller} does not call {callee} in {version}")
+        return self.calls[caller, callee]
+
+
+def _bad(what: str) -> FirmwareError:
+    return FirmwareError(
+        f"not an ESP32-C3 application: {what}",
+        hint="flash a bundle built for the ESP32-C3, for example fixtures/firmware/v0.7.0",
+    )
+
+
+def parse_app(data: bytes) -> AppImage:
+    """Read an application image (`data` may go on after its end). Raises `FirmwareError`."""
+    try:
+        entry, segments = read_segments(data)
+        descriptor = _descriptor(segments[0].data)
+        functions, calls = _table(segments)
+    except (struct.error, IndexError) as error:
+        raise _bad(f"it is cut short ({error})") from error
+    return AppImage(entry, segments, descriptor, functions, calls)
+
+
+def read_segments(data: bytes) -> tuple[int, tuple[Segment, ...]]:
+    """Entry point and segments of an application's or bootloader's image.
+
+    Raises `FirmwareError` for what is none. Checksum and hash are the boot code's to verify.
+    """
+    if len(data) < 24 or data[0] != 0xE9:
+        raise _bad(f"expected magic 0xe9, found {data[:1].hex() or 'nothing'}")
+    count, entry, chip = data[1], *struct.unpack_from("<I4xH", data, 4)
+    if chip != _ESP32C3:
+        raise _bad(f"expected chip id {_ESP32C3}, found {chip}")
+    if not 0 < count <= 16:  # ESP_IMAGE_MAX_SEGMENTS
+        raise _bad(f"expected 1 to 16 segments, found {count}")
+    segments, at = [], 24
+    for number in range(count):
+        address, size = struct.unpack_from("<II", data, at)
+        if size > len(data) - at - 8:
+            raise _bad(f"segment {number} of {size:#x} bytes does not fit")
+        segments.append(Segment(address, data[at + 8 : at + 8 + size], at + 8))
+        at += 8 + size
+    return entry, tuple(segments)
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def _descriptor(drom: bytes) -> AppDescriptor:
+    magic, version, name, time, date, idf, sha = struct.unpack_from("<I12x32s32s16s16s32s32s", drom)
+    if magic != _APP_DESC_MAGIC:
+        raise _bad(f"expected descriptor magic {_APP_DESC_MAGIC:#x}, found {magic:#x}")
+    return AppDescriptor(_text(version), _text(name), _text(time), _text(date), _text(idf), sha)
+
+
+def _table(
+    segments: Sequence[Segment],
+) -> tuple[dict[str, Function], dict[tuple[str, str], int]]:
+    """The function table, wherever in the image it lies; empty when there is none."""
+    drom = next((segment for segment in segments if TABLE_MAGIC in segment.data), None)
+    if drom is None:
+        return {}, {}
+    at = drom.data.index(TABLE_MAGIC) + 16
+    version, n_functions, n_calls = struct.unpack_from("<III", drom.data, at)
+    if version != 1:
+        raise _bad(f"a function table of version {version} is not known")
+    rows = drom.data[at + 12 :][: n_functions * 24]
+    functions = []
+    for name, start, end, touch, frame, ra in struct.iter_unpack("<6I", rows):
+        if not drom.address <= name < drom.address + len(drom.data):
+            raise _bad(f"a function's name lies at {name:#x}, outside of it")
+        text = _text(drom.data[name - drom.address :][:256])
+        saved = None if ra == _NOT_SAVED else ra
+        functions.append(Function(text, start, end, touch, frame, saved, _load(segments, touch)))
+    edges = drom.data[at + 12 + n_functions * 24 :][: n_calls * 12]
+    calls = {
+        (functions[caller].name, functions[callee].name): return_pc
+        for caller, callee, return_pc in struct.iter_unpack("<3I", edges)
+    }
+    return {function.name: function for function in functions}, calls
+
+
+def _load(segments: Sequence[Segment], pc: int) -> Load | None:
+    """The `lw` or `c.lw` at `pc`, None when there is none (RISC-V unprivileged ISA, RV32IC)."""
+    for segment in segments:
+        if 0 <= pc - segment.address <= len(segment.data) - 4:
+            (word,) = struct.unpack_from("<I", segment.data, pc - segment.address)
+            if word & 0x707F == 0x2003:
+                offset = (word >> 20) - (word >> 31 << 12)
+                return Load(word >> 7 & 31, word >> 15 & 31, offset)
+            if word & 0xE003 == 0x4000:
+                offset = (word >> 10 & 7) << 3 | (word >> 6 & 1) << 2 | (word >> 5 & 1) << 6
+                return Load((word >> 2 & 7) + 8, (word >> 7 & 7) + 8, offset)
+    return None
