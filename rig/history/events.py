@@ -59,10 +59,14 @@ class RunEnded(Event):
 @_event
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioStarted(Event):
-    """A scenario began on a board."""
+    """A scenario began. `checks` judge it; those `required` must come to a decision."""
 
     scenario: str
     params: dict[str, Any] = field(default_factory=dict)
+    checks: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    needs_fault: bool = False
+    """Whether a fault has to be seen for the scenario to count."""
 
 
 @_event
@@ -163,9 +167,10 @@ class Talked(Event):
 @_event
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine(Event):
-    """A line of the serial log, colours stripped.
+    """A line of the serial log, colours stripped. Blank lines make no event.
 
-    `level` is one of E W I D V or None (not a log record); `device_ms` is the device's own time
+    `repeats` > 1 stands for that many further lines with the very same text (a flood): `line`,
+    `offset` are the first one's, `t` the last one's. `level` is one of E W I D V or None (not a log record); `device_ms` is the device's own time
     stamp; `line` is the 1-based line number and `offset` the byte offset of its start in the raw
     log beside the history.
     """
@@ -180,6 +185,9 @@ class LogLine(Event):
     message: str | None = None
     device_ms: int | None = None
     task: str | None = None
+    day_ms: int | None = None
+    """Milliseconds since midnight, where the log is configured to print the system's time."""
+    repeats: int = 1
 
 
 @_event
@@ -241,6 +249,8 @@ class SocketSeen(Event):
     line: int
     fd: int | None = None
     device_ms: int | None = None
+    errno: int | None = None
+    """lwIP's error number, where the line names one (104: the peer reset it)."""
 
 
 @_event
@@ -366,6 +376,37 @@ class ConnectionClosed(Event):
 
     conn: int
     reason: str = ""
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectFailed(Event):
+    """A connection to the device could not be made: the system's or the upgrade's words."""
+
+    board: str
+    server_id: str
+    error: str
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(Event):
+    """From now on this connection is only waited on, and nothing disturbs the device.
+
+    It ought to be greeted within `within_s` seconds of this event.
+    """
+
+    conn: int
+    within_s: float
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled(Event):
+    """All of a scenario's connections are gone and the device had `after_s` seconds to notice."""
+
+    board: str
+    after_s: float
 
 
 # -- faults -------------------------------------------------------------------------------------

@@ -49,6 +49,12 @@ def decode(line: bytes) -> Entry:
     return Entry(n, msgspec.convert(fields, cls))
 
 
+def _tag(line: bytes) -> bytes:
+    """The event name in a line as `encode` writes it, without decoding the rest."""
+    start = line.find(b'"event":"', 0, 64)
+    return line[start + 9 : line.find(b'"', start + 9, start + 80)] if start >= 0 else b""
+
+
 class Watch:
     """Events that arrived since it was opened, in order; awaited with deadlines.
 
@@ -205,13 +211,28 @@ class History:
         self.torn = False
 
     def __iter__(self) -> Iterator[Entry]:
+        return self.entries()
+
+    def only(self, *kinds: type[Event]) -> Iterator[Entry]:
+        """The entries of these kinds; the others are skipped without decoding them."""
+        return self.entries(frozenset(kind.tag for kind in kinds))
+
+    def entries(
+        self, tags: frozenset[str] | None = None, *, first: int = 1, last: int | None = None
+    ) -> Iterator[Entry]:
+        """Entries number `first` to `last` (both included), only those with one of `tags`."""
         self.torn = False
+        wanted = None if tags is None else frozenset(tag.encode() for tag in tags)
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
                         self.torn = True
                         return
+                    if last is not None and number > last:
+                        return
+                    if number < first or (wanted is not None and _tag(line) not in wanted):
+                        continue
                     try:
                         yield decode(line)
                     except (ValueError, msgspec.DecodeError) as error:

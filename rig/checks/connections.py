@@ -1,0 +1,142 @@
+"""A history's connections, followed event by event: what every wire check needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rig.checks.registry import Judged
+from rig.history.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    EarlyBytes,
+    Entry,
+    Event,
+    Frame,
+    Held,
+    TcpFin,
+    TcpReset,
+    UpgradeAnswered,
+)
+
+OPENINGS = frozenset({"client/hello", "client/init"})
+"""The opening message of each wire generation (legacy, noise)."""
+
+GOODBYE = "client/goodbye"
+
+_WIRE: tuple[type[Event], ...] = (
+    ConnectionOpened,
+    UpgradeAnswered,
+    Frame,
+    EarlyBytes,
+    Held,
+    TcpFin,
+    TcpReset,
+    ConnectionClosed,
+)
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One connection so far. Only what checks need is kept: its size does not grow with traffic."""
+
+    conn: int
+    server_id: str
+    epoch_us: int
+    opened_n: int
+    opened_t: int
+    upgraded: int | None = None
+    """Number of the event that shows the 101."""
+    early: list[Entry] = field(default_factory=list)
+    """What came before the 101 (the first few)."""
+    device_data: int = 0
+    """Data frames from the device so far."""
+    first: Entry | None = None
+    """The device's first data frame."""
+    opening: Entry | None = None
+    """Its opening message, wherever it came."""
+    goodbye: Entry | None = None
+    after_goodbye: Entry | None = None
+    """The first data frame after a goodbye."""
+    server_hello: int | None = None
+    held: tuple[int, int, float] | None = None
+    """Since it is only waited on: (event number, deadline in monotonic ns, seconds given)."""
+    device_ended: int | None = None
+    """Number of the event with which the device ended it (FIN or RST)."""
+    server_ended: int | None = None
+    closed_t: int | None = None
+
+    def take(self, entry: Entry) -> None:
+        """Account for one event of this connection."""
+        match entry.event:
+            case UpgradeAnswered(status=101):
+                self.upgraded = self.upgraded or entry.n
+            case EarlyBytes():
+                if len(self.early) < 8:
+                    self.early.append(entry)
+            case Frame(sender="device", opcode="text" | "binary" | "continuation") as frame:
+                self._device_frame(entry, frame)
+            case Frame(sender="server", type="server/hello" | "server/init"):
+                self.server_hello = self.server_hello or entry.n
+            case Held(t=t, within_s=within):
+                self.held = entry.n, t + int(within * 1e9), within
+            case TcpFin(sender="device") | TcpReset(sender="device"):
+                self.device_ended = self.device_ended or entry.n
+            case TcpFin(sender="server") | TcpReset(sender="server"):
+                self.server_ended = self.server_ended or entry.n
+            case ConnectionClosed(t=t):
+                self.closed_t = t
+
+    def _device_frame(self, entry: Entry, frame: Frame) -> None:
+        self.device_data += 1
+        if self.first is None:
+            self.first = entry
+        if self.goodbye is not None and self.after_goodbye is None:
+            self.after_goodbye = entry
+        if frame.type in OPENINGS and self.opening is None:
+            self.opening = entry
+        if frame.type == GOODBYE and self.goodbye is None:
+            self.goodbye = entry
+
+
+def follow(history: Judged, *more: type[Event]) -> Iterator[tuple[Entry, Conversation | None]]:
+    """Each wire event with its connection as it is after that event.
+
+    Events of the kinds in `more`, and of connections opened before this stretch, come with None.
+    A closed connection is forgotten after its `ConnectionClosed`: memory stays flat.
+    """
+    live: dict[int, Conversation] = {}
+    for entry in history.only(*_WIRE, *more):
+        event = entry.event
+        if isinstance(event, ConnectionOpened):
+            live[event.conn] = Conversation(
+                event.conn, event.server_id, event.epoch_us, entry.n, event.t
+            )
+        conversation = live.get(getattr(event, "conn", -1))
+        if conversation is not None:
+            conversation.take(entry)
+        yield entry, conversation
+        if isinstance(event, ConnectionClosed):
+            live.pop(event.conn, None)
+
+
+def conversations(history: Judged) -> Iterator[Conversation]:
+    """Each connection once, complete: when it closed, else at the history's end."""
+    live: dict[int, Conversation] = {}
+    for entry, conversation in follow(history):
+        if conversation is None:
+            continue
+        live[conversation.conn] = conversation
+        if isinstance(entry.event, ConnectionClosed):
+            yield live.pop(conversation.conn)
+    yield from live.values()
+
+
+def words(entry: Entry) -> str:
+    """A frame in a few words: `client/state (text, 132 bytes)`."""
+    event = entry.event
+    if isinstance(event, Frame):
+        return f"{event.type or 'a frame'} ({event.opcode}, {event.size} bytes)"
+    if isinstance(event, EarlyBytes):
+        return f"{event.type or 'bytes ' + event.head[:16]} ({event.size} bytes)"
+    return event.tag

@@ -1,0 +1,92 @@
+"""The device stays who it is: one client id, a clock that only goes forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rig.checks.connections import follow
+from rig.checks.registry import Judged, check
+from rig.checks.verdict import Outcome, failed, inconclusive, passed
+from rig.history.events import Boot, ConnectionClosed, Frame, ResetAsked
+
+HELD_UP_US = 10_000_000
+"""How long a frame may be held up on its way (closed window, silence): 10 s."""
+
+
+def _payload(frame: Frame) -> dict[str, Any]:
+    payload = (frame.message or {}).get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
+@check(
+    "client_id_stable",
+    title="the client id is the same over all reconnects",
+    source="invariant 4: Sendspin spec, client/hello",
+)
+def client_id_stable(history: Judged) -> Outcome:
+    """Every opening message carries the same client_id."""
+    first: tuple[int, object] | None = None
+    hellos = 0
+    for entry, _ in follow(history):
+        frame = entry.event
+        if not isinstance(frame, Frame) or frame.type not in ("client/hello", "client/init"):
+            continue
+        client_id = _payload(frame).get("client_id")
+        hellos += 1
+        if first is None:
+            first = entry.n, client_id
+        elif client_id != first[1]:
+            return failed(f"client_id was {first[1]!r}, then {client_id!r}", first[0], entry.n)
+    if hellos < 2 or first is None:
+        return inconclusive(f"{hellos} opening messages: two are needed to compare")
+    if not isinstance(first[1], str):
+        return failed(f"client_id is {first[1]!r}, not a string", first[0])
+    return passed(f"{hellos} opening messages, one client id")
+
+
+@check(
+    "uptime_never_falls",
+    title="the device's clock never falls back without a boot",
+    source="invariants 7 and 19: client_transmitted in client/time is esp_timer, us since boot",
+)
+def uptime_never_falls(history: Judged) -> Outcome:
+    """`client_transmitted` only rises, but over a boot banner (or a reset the rig asked for).
+
+    On one connection it rises strictly; between connections, whose bytes may be held up by the
+    network or by a fault, a fall of more than `HELD_UP_US` is a reboot that nobody told of.
+    """
+    latest: tuple[int, int] | None = None
+    by_conn: dict[int, tuple[int, int]] = {}
+    seen = 0
+    for entry, _ in follow(history, Boot, ResetAsked):
+        event = entry.event
+        if isinstance(event, Boot | ResetAsked):
+            latest = None
+            by_conn.clear()
+        elif isinstance(event, ConnectionClosed):
+            by_conn.pop(event.conn, None)
+        if not isinstance(event, Frame) or event.sender != "device" or event.type != "client/time":
+            continue
+        uptime = _payload(event).get("client_transmitted")
+        if not isinstance(uptime, int) or isinstance(uptime, bool):
+            continue
+        seen += 1
+        before = by_conn.get(event.conn)
+        if before is not None and uptime <= before[1]:
+            return failed(
+                f"connection {event.conn}: the device's clock went from {before[1]} to {uptime} us",
+                before[0],
+                entry.n,
+            )
+        if latest is not None and uptime < latest[1] - HELD_UP_US:
+            return failed(
+                f"the device's clock fell from {latest[1]} to {uptime} us, with no boot told of",
+                latest[0],
+                entry.n,
+            )
+        by_conn[event.conn] = entry.n, uptime
+        if latest is None or uptime > latest[1]:
+            latest = entry.n, uptime
+    if seen < 2:
+        return inconclusive(f"{seen} clock values from the device: two are needed to compare")
+    return passed(f"{seen} clock values, never falling back")
