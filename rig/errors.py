@@ -6,6 +6,9 @@ The front doors (`rig.cli`, `rig.pytest_plugin`) turn `exit_code` into the proce
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RigError(Exception):
     """Something the rig expected did not hold. `exit_code`: 2 wrong use, 3 inconclusive."""
@@ -48,3 +51,10 @@ class ServerError(RigError):
 
 class HistoryError(RigError):
     """A history cannot be written or read."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str) -> BenchError:
+    """The error for a name that is not there: it names the nearest one, and what lists them all."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return BenchError(f"there is no {what} {name!r}", hint=f"{hint}`{listing}` lists them")

@@ -16,15 +16,17 @@ from typing import Protocol
 
 import rig.checks
 from rig.checks.verdict import Outcome
-from rig.errors import BenchError
+from rig.errors import unknown_name
 from rig.history.events import Entry, Event
 
 
 class Judged(Protocol):
     """A stretch of history as a check sees it: read lazily, as often as wanted."""
 
-    has_console: bool
-    """Whether anything at all was heard from the board's serial console in this run."""
+    @property
+    def has_console(self) -> bool:
+        """Whether anything at all was heard from the board's serial console in this run."""
+        ...
 
     def __iter__(self) -> Iterator[Entry]: ...
 
@@ -76,13 +78,7 @@ def all_checks() -> dict[str, Check]:
 
 def get_check(name: str) -> Check:
     """The check `name`. Raises `BenchError` with the nearest name."""
-    import difflib
-
     checks = all_checks()
     if name not in checks:
-        near = difflib.get_close_matches(name, checks, 1)
-        raise BenchError(
-            f"there is no check {name!r}",
-            hint=f"did you mean {near[0]!r}? " * bool(near) + "`rig checks` lists them",
-        )
+        raise unknown_name("check", name, checks, listing="rig checks")
     return checks[name]

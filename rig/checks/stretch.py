@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rig.checks.registry import Check, Judged
-from rig.checks.verdict import Outcome, inconclusive
+from rig.checks.verdict import Outcome, Verdict
 from rig.errors import HistoryError
 from rig.history import Entry, Event, History
 
@@ -56,7 +56,12 @@ def run_check(check: Check, history: Judged) -> Outcome:
         raise
     except Exception as error:  # noqa: BLE001 (whatever a check does wrong must not become a pass)
         lines = "".join(traceback.format_exception(error)[-3:]).rstrip()
-        return inconclusive(f"the check {check.name} broke: {error!r}\n{lines}")
+        return _broke(check, f"{error!r}\n{lines}")
     if not isinstance(outcome, Outcome):
-        return inconclusive(f"the check {check.name} broke: it said {outcome!r}, no outcome")
+        return _broke(check, f"it said {outcome!r}, no outcome")
     return outcome
+
+
+def _broke(check: Check, what: str) -> Outcome:
+    message = f"the check {check.name} broke: {what}"
+    return Outcome(Verdict.INCONCLUSIVE, message, broken=True)

@@ -42,6 +42,8 @@ class Outcome:
     evidence: tuple[int, ...] = ()
     findings: int = 0
     """How many separate violations there are (`evidence` is of the first)."""
+    broken: bool = False
+    """The check itself broke: never to be overlooked, even where it is not required."""
 
 
 def passed(message: str, *evidence: int) -> Outcome:

@@ -1,0 +1,229 @@
+"""From a history on disk to a verdict: needs no board, and can be repeated at any time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rig.campaign.verdicts import (
+    CheckVerdict,
+    FaultCount,
+    RunVerdict,
+    ScenarioVerdict,
+    failure_rate_bound,
+)
+from rig.checks import Verdict, get_check, worst
+from rig.checks.stretch import Stretch, run_check
+from rig.errors import BenchError
+from rig.history import History
+from rig.history import events as ev
+
+HISTORY_FILE = "history.jsonl"
+
+_S = 1_000_000_000
+
+
+@dataclass(slots=True)
+class _Cycle:
+    number: int
+    first: int
+    last: int | None = None
+    asked: int = 0
+    seen: int = 0
+
+
+@dataclass(slots=True)
+class _Scenario:
+    """What one pass over the history tells of a scenario."""
+
+    start: ev.ScenarioStarted
+    first: int
+    end: ev.ScenarioEnded | None = None
+    last: int | None = None
+    asked: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+    cycles: int = 0
+    proven: int = 0
+    bounds: list[tuple[int, int]] = field(default_factory=list)
+    """(first event, cycle number) of the cycles; thinned out never: 16 bytes a cycle."""
+    cycle: _Cycle | None = None
+
+    def take(self, entry_n: int, event: ev.Event) -> None:
+        match event:
+            case ev.CycleStarted(cycle=number):
+                self.cycle = _Cycle(number, entry_n)
+                self.bounds.append((entry_n, number))
+            case ev.CycleEnded():
+                self.cycles += 1
+                if self.cycle is not None and self.cycle.asked == self.cycle.seen:
+                    self.proven += 1
+                self.cycle = None
+            case ev.FaultAsked(fault=fault):
+                self.asked[fault] += 1
+                if self.cycle is not None:
+                    self.cycle.asked += 1
+            case ev.FaultSeen(fault=fault):
+                self.seen[fault] += 1
+                if self.cycle is not None:
+                    self.cycle.seen += 1
+            case _:
+                pass
+
+    def cycle_of(self, evidence: tuple[int, ...]) -> int | None:
+        """The cycle in which the last of `evidence` lies."""
+        if not evidence:
+            return None
+        return max((cycle for first, cycle in self.bounds if first <= max(evidence)), default=None)
+
+
+@dataclass(slots=True)
+class _Run:
+    started: ev.RunStarted | None = None
+    ended: ev.RunEnded | None = None
+    board: str = ""
+    firmware: dict[str, object] = field(default_factory=dict)
+    has_console: bool = False
+    scenarios: list[_Scenario] = field(default_factory=list)
+
+
+_SURVEYED: tuple[type[ev.Event], ...] = (
+    ev.RunStarted,
+    ev.RunEnded,
+    ev.BoardDescribed,
+    ev.Boot,
+    ev.AppStarted,
+    ev.LogLine,
+    ev.CrashBegan,
+    ev.ScenarioStarted,
+    ev.ScenarioEnded,
+    ev.CycleStarted,
+    ev.CycleEnded,
+    ev.FaultAsked,
+    ev.FaultSeen,
+)
+
+
+def _survey(history: History) -> _Run:
+    run = _Run()
+    for entry in history.only(*_SURVEYED):
+        match entry.event:
+            case ev.RunStarted() as event:
+                run.started = event
+            case ev.RunEnded() as event:
+                run.ended = event
+            case ev.BoardDescribed(board=board, firmware=firmware):
+                run.board = board
+                run.firmware.update(firmware)
+            case ev.Boot() | ev.LogLine() | ev.CrashBegan():
+                run.has_console = True
+            case ev.AppStarted() as event:
+                run.has_console = True
+                _name_firmware(run, event)
+            case ev.ScenarioStarted() as event:
+                run.scenarios.append(_Scenario(event, entry.n))
+            case ev.ScenarioEnded() as event if run.scenarios:
+                run.scenarios[-1].end = event
+                run.scenarios[-1].last = entry.n
+            case event if run.scenarios and run.scenarios[-1].end is None:
+                run.scenarios[-1].take(entry.n, event)
+    return run
+
+
+def _name_firmware(run: _Run, event: ev.AppStarted) -> None:
+    told = {"name": event.project, "version": event.version, "elf_sha256": event.elf_sha256}
+    for key, value in told.items():
+        if value and not run.firmware.get(key):
+            run.firmware[key] = value
+
+
+def _judge_scenario(history: History, run: _Run, told: _Scenario) -> ScenarioVerdict:
+    stretch = Stretch(history, told.first, told.last, has_console=run.has_console)
+    checks = []
+    for name in told.start.checks:
+        try:
+            check = get_check(name)
+        except BenchError as error:
+            checks.append(CheckVerdict(name, Verdict.INCONCLUSIVE, error.message))
+            continue
+        outcome = run_check(check, stretch)
+        checks.append(
+            CheckVerdict(
+                check=name,
+                verdict=outcome.verdict,
+                message=outcome.message,
+                evidence=outcome.evidence,
+                findings=outcome.findings,
+                cycle=told.cycle_of(outcome.evidence) if outcome.verdict is Verdict.FAIL else None,
+                required=outcome.broken or name in told.start.required,
+            )
+        )
+    reason = _doubt(told)
+    counted = [c.verdict for c in checks if c.required or c.verdict is Verdict.FAIL]
+    verdict = worst([*counted, *([Verdict.INCONCLUSIVE] if reason else [])])
+    failing = [c.cycle for c in checks if c.verdict is Verdict.FAIL and c.cycle is not None]
+    last_t = told.end.t if told.end else told.start.t
+    return ScenarioVerdict(
+        scenario=told.start.scenario,
+        verdict=verdict,
+        cycles=told.cycles + (told.cycle is not None),
+        first_failing_cycle=min(failing, default=None),
+        seconds=round((last_t - told.start.t) / _S, 3),
+        faults=tuple(FaultCount(f, told.asked[f], told.seen[f]) for f in sorted(told.asked)),
+        checks=tuple(checks),
+        reason=reason,
+        proven_cycles=told.proven,
+        failure_rate_bound=failure_rate_bound(told.proven) if verdict is Verdict.PASS else None,
+        first_event=told.first,
+        last_event=told.last,
+    )
+
+
+def _doubt(told: _Scenario) -> str | None:
+    """Why the scenario cannot pass whatever its checks say, or None."""
+    if told.end is None:
+        return "the history ends in the middle of the scenario"
+    if told.end.outcome != "done":
+        return told.end.reason or told.end.outcome
+    unseen = [fault for fault in sorted(told.asked) if not told.seen[fault]]
+    if unseen:
+        return f"the fault {unseen[0]} was asked {told.asked[unseen[0]]} times and never seen"
+    if told.start.needs_fault and not told.seen:
+        return "no fault was seen"
+    if told.cycles == 0:
+        return "no cycle was completed"
+    if told.start.needs_fault and told.proven == 0:
+        return "no cycle had all its faults seen"
+    return None
+
+
+def judge(out: Path) -> RunVerdict:
+    """Judge the run in folder `out` (or the history file itself).
+
+    Raises `HistoryError` when it cannot be read, `BenchError` when there is none.
+    """
+    path = out / HISTORY_FILE if out.is_dir() else out
+    if not path.exists():
+        raise BenchError(
+            f"no history at {path}", hint="name the folder that `rig run` printed as `out`"
+        )
+    history = History(path)
+    run = _survey(history)
+    scenarios = tuple(_judge_scenario(history, run, told) for told in run.scenarios)
+    verdicts = [scenario.verdict for scenario in scenarios]
+    reason = None
+    if run.ended is None:
+        reason = "the run did not end: it was killed, or is still going on"
+    elif run.ended.outcome != "done":
+        reason = run.ended.outcome
+    elif not scenarios:
+        reason = "no scenario was run"
+    return RunVerdict(
+        verdict=worst([*verdicts, *([Verdict.INCONCLUSIVE] if reason else [])]),
+        board=run.board,
+        firmware=dict(run.firmware),
+        out=str(path.parent),
+        seed=run.started.seed if run.started else 0,
+        scenarios=scenarios,
+        reason=reason,
+    )

@@ -1,0 +1,118 @@
+"""From a history on disk to a verdict."""
+
+import pytest
+
+from rig.campaign.judge import judge
+from rig.campaign.verdicts import failure_rate_bound
+from rig.checks import Verdict
+from rig.errors import BenchError
+from rig.history.events import ScenarioStarted
+
+
+def test_clean_cycles_pass_with_a_bound_on_the_failure_rate(told):
+    told.run().scenario("s", "no_crash").cycle(1).cycle(2).cycle(3).done("s")
+    verdict = judge(told.end())
+    assert verdict.verdict is Verdict.PASS
+    assert verdict.firmware == {"name": "speaker", "version": "v1"}
+    (scenario,) = verdict.scenarios
+    assert scenario.cycles == scenario.proven_cycles == 3
+    assert scenario.failure_rate_bound == pytest.approx(1 - 0.05 ** (1 / 3))
+    assert scenario.faults[0].asked == scenario.faults[0].seen == 3
+
+
+def test_a_crash_fails_and_names_its_cycle(told):
+    told.run().scenario("s", "no_crash").cycle(1).cycle(2, crash=True).cycle(3).done("s")
+    (scenario,) = judge(told.end()).scenarios
+    assert scenario.verdict is Verdict.FAIL
+    assert scenario.first_failing_cycle == 2
+    assert scenario.failure_rate_bound is None
+
+
+def test_a_fault_that_was_never_seen_is_inconclusive(told):
+    told.run().scenario("s", "no_crash").cycle(1, seen=False).done("s")
+    verdict = judge(told.end())
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "never seen" in (verdict.scenarios[0].reason or "")
+
+
+def test_a_cycle_whose_fault_was_missed_does_not_count_for_the_bound(told):
+    told.run().scenario("s", "no_crash").cycle(1).cycle(2, seen=False).done("s")
+    (scenario,) = judge(told.end()).scenarios
+    assert scenario.verdict is Verdict.PASS
+    assert (scenario.cycles, scenario.proven_cycles) == (2, 1)
+
+
+def test_a_failure_stands_even_if_the_fault_was_never_seen(told):
+    told.run().scenario("s", "no_crash").cycle(1, seen=False, crash=True).done("s")
+    assert judge(told.end()).verdict is Verdict.FAIL
+
+
+def test_what_a_scenario_lacks_makes_it_inconclusive_and_is_told(told):
+    told.run().scenario("s", "no_crash").done("s", "lacking", "no talk in the bench")
+    (scenario,) = judge(told.end()).scenarios
+    assert scenario.verdict is Verdict.INCONCLUSIVE
+    assert scenario.reason == "no talk in the bench"
+
+
+def test_a_run_that_was_killed_is_inconclusive_and_judgeable(told):
+    told.run().scenario("s", "no_crash").cycle(1)
+    told.store.close()
+    path = told.out / "history.jsonl"
+    path.write_bytes(path.read_bytes()[:-7])
+    verdict = judge(told.out)
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "did not end" in (verdict.reason or "")
+
+
+def test_a_killed_run_with_a_crash_in_it_still_fails(told):
+    told.run().scenario("s", "no_crash").cycle(1, crash=True)
+    assert judge(told.out).verdict is Verdict.FAIL
+
+
+def test_an_interrupted_run_is_inconclusive(told):
+    told.run().scenario("s", "no_crash").cycle(1).done("s")
+    assert judge(told.end("interrupted")).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_run_without_scenarios_is_inconclusive(told):
+    assert judge(told.run().end()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_unknown_check_is_inconclusive(told):
+    told.run().scenario("s", "no_crash", "no_such_check").cycle(1).done("s")
+    assert judge(told.end()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_check_broken_on_purpose_is_inconclusive_even_where_it_is_not_required(told, monkeypatch):
+    import rig.campaign.judge as module
+    from rig.checks import Check
+
+    def broken(history):
+        raise RuntimeError("on purpose")
+
+    good = module.get_check
+    bad = Check("bad", "t", "s", broken)
+    monkeypatch.setattr(module, "get_check", lambda name: bad if name == "bad" else good(name))
+    told.run()
+    told.add(
+        ScenarioStarted,
+        scenario="s",
+        checks=("no_crash", "bad"),
+        required=("no_crash",),
+        needs_fault=True,
+    )
+    told.cycle(1).done("s")
+    verdict = judge(told.end())
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "on purpose" in verdict.scenarios[0].checks[1].message
+
+
+def test_no_history_says_what_to_name(tmp_path):
+    with pytest.raises(BenchError, match="no history at"):
+        judge(tmp_path)
+
+
+def test_the_bound_is_the_exact_one_for_no_failure_in_n():
+    assert failure_rate_bound(0) is None
+    assert failure_rate_bound(1) == pytest.approx(0.95)
+    assert failure_rate_bound(59) == pytest.approx(0.0495, abs=1e-3)
