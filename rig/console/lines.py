@@ -13,8 +13,8 @@ MAX_LINE = 4096
 """Longest piece of a line, in bytes. A longer line comes in pieces that share its number."""
 
 Line = tuple[int, int, str]
-"""(number, offset, text). `number` is 1 + the line feeds before it, as in an editor; `offset` counts
-bytes from the start of the log; `text` is without line end and NULs, noise replaced by U+FFFD.
+"""(number, offset, text). `number` is 1 + the line feeds before it, as in an editor; `offset`
+counts bytes from the start of the log; `text` is without line end and NULs, noise is U+FFFD.
 
 A plain tuple: the parser makes 300,000 a second and more of them.
 """

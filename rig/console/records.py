@@ -40,8 +40,6 @@ _COLOUR = re.compile(
     # Lost its escape character: only the shapes that ESP-IDF and ESPHome print.
     r"|\[(?:0|[01];3[0-7])m"
 )
-_MAYBE_COLOUR = re.compile(r"\x1b|\[[01][;m]|\\|\u241b|\^\[")
-
 _PREFIX = re.compile(
     r"(?:>[ ]?"
     r"|\[\d\d:\d\d:\d\d(?:\.\d{1,6})?\][ ]?"
@@ -55,7 +53,14 @@ IDF_LINE = re.compile(
     r"(([EWIDV]) \(([0-9]{1,10})\) ([^:\x1b\[\\]{1,64}): ?([^\x1b\u241b\\]*))"
     r"(?:\x1b\[0m)?[ ]*"
 ).fullmatch
-"""The usual line in one go; groups: text, level, ms, tag, message. For all others see `read`."""
+"""ESP-IDF's usual line in one go: text, level, ms, tag, message. For all others see `read`."""
+
+ESPHOME_LINE = re.compile(
+    r"(?:\x1b\[[0-9;]*m)?"
+    r"(\[(E|W|I|C|D|VV|V)\]\[([^\]\[:\x1b\\]{1,64}):[0-9]{1,5}\]: ([^\x1b\u241b\\]*))"
+    r"(?:\x1b\[0m)?[ ]*"
+).fullmatch
+"""ESPHome's usual line in one go: text, level, component, message (not one of ESP-IDF's)."""
 
 _IDF = re.compile(
     r"(?<![A-Za-z0-9_])([EWIDV]) "
@@ -64,32 +69,34 @@ _IDF = re.compile(
     re.S,
 )
 _ESPHOME = re.compile(
-    r"\[(E|W|I|C|D|VV|V)\]\[([^\]\[:]{1,64})(?::(\d{1,5}))?\](?:\[([^\]\[]{1,32})\])?: ?(.*)", re.S
+    r"\[(E|W|I|C|D|VV|V)\]\[([^\]\[:]{1,64})(?::\d{1,5})?\](?:\[([^\]\[]{1,32})\])?: ?(.*)", re.S
 )
 _ARDUINO = re.compile(r"\[ {0,9}(\d{1,10})\]\[([EWIDV])\]\[([^\]\[:]{1,64}):\d{1,5}\] ?(.*)", re.S)
-_LEVELS = {"C": "I", "VV": "V"}
+LEVELS = {"C": "I", "VV": "V"}
+"""ESPHome's own levels, as levels of `Record`."""
 
 
 def strip_colours(text: str) -> str:
-    """Without colours, in whatever spelling a log host left them (`ESC[`, `\\x1b[`, `\\033[`, `[0m`)."""
-    return _COLOUR.sub("", text) if _MAYBE_COLOUR.search(text) else text
+    """Without colours, in any spelling log hosts leave: `ESC[`, `\\x1b[`, `\\033[`, `^[[`."""
+    return _COLOUR.sub("", text) if "[" in text else text
 
 
 def read(text: str) -> Record:
     """Read one line (without its end). Never raises; an unknown line is a `Record(text)`."""
     text = strip_colours(text)
-    start = _PREFIX.match(text)
-    at = start.end() if start else 0
-    if match := _ESPHOME.match(text, at):
-        level, component, _, task, message = match.groups()
-        if inner := _IDF.match(message):
-            return _idf(text, inner, task)
-        return Record(text, _LEVELS.get(level, level), component, message, task=task)
-    if match := _ARDUINO.match(text, at):
-        ms, level, component, message = match.groups()
-        return Record(text, level, component, message, int(ms))
-    # Searched, not matched: noise or the torn end of another line may stand before it.
-    if match := _IDF.search(text, at):
+    if "[" in text:
+        start = _PREFIX.match(text)
+        at = start.end() if start else 0
+        if match := _ESPHOME.match(text, at):
+            level, component, task, message = match.groups()
+            if inner := _IDF.match(message):
+                return _idf(text, inner, task)
+            return Record(text, LEVELS.get(level, level), component, message, task=task)
+        if match := _ARDUINO.match(text, at):
+            ms, level, component, message = match.groups()
+            return Record(text, level, component, message, int(ms))
+    # Searched, not matched: a prefix, noise or the torn end of another line may stand before it.
+    if ") " in text and (match := _IDF.search(text)):
         return _idf(text, match, None)
     return Record(text)
 

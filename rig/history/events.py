@@ -169,10 +169,10 @@ class Talked(Event):
 class LogLine(Event):
     """A line of the serial log, colours stripped. Blank lines make no event.
 
-    `repeats` > 1 stands for that many further lines with the very same text (a flood): `line`,
-    `offset` are the first one's, `t` the last one's. `level` is one of E W I D V or None (not a log record); `device_ms` is the device's own time
+    `level` is one of E W I D V or None (not a log record); `device_ms` is the device's own time
     stamp; `line` is the 1-based line number and `offset` the byte offset of its start in the raw
-    log beside the history.
+    log beside the history. With `repeats` > 1 it stands for so many lines in a row with the very
+    same text (a flood): `line` and `offset` are the first one's, `t` is the last one's.
     """
 
     board: str

@@ -1,0 +1,173 @@
+"""Bytes of a serial port -> events: log lines, boots, applications, sockets, crashes. Sans-I/O.
+
+One pass, at more than 20 MB/s on one core (`benchmarks/console_throughput.py`), so that neither a
+flood nor an old log of a gigabyte is ever what the rig waits for. What makes it fast: a block of
+bytes is split and decoded at once, a line that repeats the one before is only counted, the usual
+log line takes one regular expression, and its event is filled slot by slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rig.console.boot import APP_TAGS, BootReader
+from rig.console.lines import Line, LineSplitter
+from rig.console.records import ESPHOME_LINE, IDF_LINE, LEVELS, read
+from rig.console.sockets import SOCKET_TAGS, SocketReader
+from rig.history import Event
+from rig.history.events import LogLine
+
+FOLD = 10_000
+"""A flood of one and the same line gives one event for so many lines."""
+
+_TAGS = APP_TAGS | SOCKET_TAGS
+
+
+class ConsoleParser:
+    """Reads one board's console. The way its bytes are cut into chunks changes no event.
+
+    Memory is bounded by the longest line, one crash, and the chunk given to `feed` (give it 64 KiB
+    at a time). It never raises, whatever the board sends.
+
+    The same line over and over (a C3 with a blank flash prints 95 KB/s of `invalid header:
+    0xffffffff`, for ever) gives a `LogLine` for the first one at once, and for the further ones
+    together a `LogLine` with `repeats`, every `FOLD` lines and when the run ends.
+    """
+
+    def __init__(self, board: str) -> None:
+        self._board = board
+        self._lines = LineSplitter()
+        self._boots = BootReader(board)
+        self._sockets = SocketReader(board)
+        self._last = ""
+        self._last_line: LogLine | None = None
+        self._repeats = 0
+        self._first_repeat = (0, 0)
+        self._repeat_t = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether `flush` would give out something: call it when the port falls silent."""
+        return self._lines.pending or self._repeats > 0 or self._boots.pending
+
+    def feed(self, data: bytes, t: int) -> list[Event]:
+        """The events that `data`, read at `t` (monotonic ns), completes."""
+        return self._read(self._lines.feed(data), t)
+
+    def flush(self, t: int) -> list[Event]:
+        """What is still held back: the port fell silent or was closed."""
+        events = self._read(self._lines.flush(), t)
+        self._unfold(events)
+        self._boots.end(events.append)
+        return events
+
+    def _read(self, lines: Sequence[Line], t: int) -> list[Event]:
+        events: list[Event] = []
+        emit = events.append
+        for number, offset, raw in lines:
+            if raw == self._last:
+                self._repeat(number, offset, t, events)
+                continue
+            if not raw:
+                continue
+            line = _log_line(t, self._board, number, offset, raw)
+            if not line.text:  # nothing but colours
+                continue
+            if self._repeats:
+                self._unfold(events)
+            before = len(events)
+            emit(line)
+            if line.component in _TAGS:
+                self._known(line, events)
+            text = line.text
+            if "rst:0x" in text or "ESP-ROM:" in text or "ets J" in text:
+                self._boots.rom(line, emit)
+            # Only a line that means nothing else may be folded: two resets are two resets.
+            if len(events) == before + 1:
+                self._last, self._last_line = raw, line
+            else:
+                self._last = ""
+        return events
+
+    def _known(self, line: LogLine, events: list[Event]) -> None:
+        """A record of a component whose words mean something to the rig."""
+        if line.component in SOCKET_TAGS:
+            if (seen := self._sockets.read(line)) is not None:
+                events.append(seen)
+        else:
+            self._boots.app(line, events.append)
+
+    def _repeat(self, number: int, offset: int, t: int, events: list[Event]) -> None:
+        if not self._repeats:
+            self._first_repeat = (number, offset)
+        self._repeats += 1
+        self._repeat_t = t
+        if self._repeats >= FOLD:
+            self._unfold(events)
+
+    def _unfold(self, events: list[Event]) -> None:
+        if self._repeats and self._last_line is not None:
+            number, offset = self._first_repeat
+            events.append(
+                replace(
+                    self._last_line,
+                    t=self._repeat_t,
+                    line=number,
+                    offset=offset,
+                    repeats=self._repeats,
+                )
+            )
+        self._repeats = 0
+
+
+def _slot(name: str) -> Callable[[LogLine, Any], None]:
+    """The setter of a field: a frozen dataclass's own `__init__` costs three times as much."""
+    for cls in LogLine.__mro__:
+        if name in cls.__dict__:
+            setter: Callable[[LogLine, Any], None] = cls.__dict__[name].__set__
+            return setter
+    raise AttributeError(name)
+
+
+_new = LogLine.__new__
+_t, _board, _text, _line, _offset = map(_slot, ("t", "board", "text", "line", "offset"))
+_level, _component, _message = map(_slot, ("level", "component", "message"))
+_device_ms, _task, _day_ms, _repeats = map(_slot, ("device_ms", "task", "day_ms", "repeats"))
+
+
+def _log_line(t: int, board: str, number: int, offset: int, raw: str) -> LogLine:
+    """The event of one line. Every field is set here: a new one in `LogLine` belongs here too."""
+    line = _new(LogLine)
+    _t(line, t)
+    _board(line, board)
+    _line(line, number)
+    _offset(line, offset)
+    _repeats(line, 1)
+    if match := IDF_LINE(raw):
+        text, level, ms, tag, message = match.groups()
+        _device_ms(line, int(ms))
+        _task(line, None)
+        _day_ms(line, None)
+    elif "[" not in raw and ") " not in raw:  # neither coloured nor a record: most of a panic
+        text, level, tag, message = raw, None, None, None
+        _device_ms(line, None)
+        _task(line, None)
+        _day_ms(line, None)
+    elif (match := ESPHOME_LINE(raw)) and match[3] != "esp-idf":
+        text, level, tag, message = match.groups()
+        level = LEVELS.get(level, level)
+        _device_ms(line, None)
+        _task(line, None)
+        _day_ms(line, None)
+    else:
+        text, level, tag, message, device_ms, day_ms, task = read(raw)
+        _device_ms(line, device_ms)
+        _task(line, task)
+        _day_ms(line, day_ms)
+    _text(line, text)
+    _level(line, level)
+    _component(line, tag)
+    _message(line, message)
+    return line
