@@ -1,4 +1,4 @@
-"""What the chip offers to the application that runs on it: the seam between hardware and firmware."""
+"""The seam between the model of the hardware and the model of the firmware that runs on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RTC_SW_CPU_RST = 0xC
 """Reset code after a panic's reboot."""
 
 
-class Restart(Exception):  # noqa: N818 - it is a wish of the application, not an error
+class Restart(Exception):
     """Raised by the application to reboot the chip. `reset_code` is what the next `rst:` says."""
 
     def __init__(self, reset_code: int = RTC_SW_SYS_RST) -> None:
@@ -79,5 +79,5 @@ class System(Protocol):
         ...
 
     def adopt(self, sock: socket.socket) -> None:
-        """Tell the chip of an accepted socket: a reset leaves it silent, the next boot resets it."""
+        """Hand over an accepted socket: silent after a reset, reset at the next boot."""
         ...
