@@ -409,6 +409,23 @@ class Settled(Event):
     after_s: float
 
 
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEffect(Event):
+    """What a link fault did to this connection, measured on its own socket: proof that it took.
+
+    `fault` is the fault's name, `sender` whose bytes it met, `value` in `unit`:
+    stall: 1 byte sent, acknowledged, no more; silence: bytes swallowed so far; closed_window:
+    bytes unread while the window is zero; delay: ms; trickle: bytes/s; cut: bytes let through.
+    """
+
+    conn: int
+    fault: str
+    value: float
+    unit: str
+    sender: Sender | None = None
+
+
 # -- faults -------------------------------------------------------------------------------------
 
 

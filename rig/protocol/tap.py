@@ -134,10 +134,10 @@ class Tap:
                     return events
                 events += self._answer_head(side, end + 4, t)
             else:
-                size = self._early_size(side)
+                size, is_frame = self._early_size(side)
                 if not size:
                     return events
-                events.append(self._early(side, size, t))
+                events.append(self._early(side, size, t, is_frame=is_frame))
         return events
 
     def _answer_head(self, side: _Direction, size: int, t: int) -> list[Event]:
@@ -172,27 +172,27 @@ class Tap:
         said = f"its Sec-WebSocket-Accept is {given!r}, not the one that answers the request"
         return [self._wrong(side, said[:300], t)]
 
-    def _early_size(self, side: _Direction) -> int:
-        """How many of the bytes before the answer can be reported now."""
+    def _early_size(self, side: _Direction) -> tuple[int, bool]:
+        """How many of the bytes before the answer can be reported now; are they one frame?"""
         answer = side.pending.find(_ANSWER)
         junk = answer if answer > 0 else len(side.pending) - _torn_answer(side.pending)
         if self._early_frames >= EARLY_FRAMES:
-            return junk
+            return junk, False
         try:
             extent = frame_extent(bytes(side.pending[:14]))
         except ValueError:
-            return junk
+            return junk, False
         if extent is not None and extent <= len(side.pending):
             self._early_frames += 1
-            return extent
+            return extent, True
         if answer > 0:
-            return answer
-        return junk if len(side.pending) > EARLY_BOUND else 0
+            return answer, False
+        return (junk if len(side.pending) > EARLY_BOUND else 0), False
 
-    def _early(self, side: _Direction, size: int, t: int) -> Event:
+    def _early(self, side: _Direction, size: int, t: int, *, is_frame: bool) -> Event:
         data = bytes(side.pending[:size])
         del side.pending[:size]
-        frames = FrameReader().feed(data)
+        frames = FrameReader().feed(data) if is_frame else []
         if side.sender == "server":
             return self._wrong(side, f"sent {size} bytes before its upgrade answer", t)
         if not frames:
