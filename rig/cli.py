@@ -212,7 +212,7 @@ def main() -> NoReturn:
     """The `rig` command. A bug of the rig is no verdict on a board: it ends as inconclusive."""
     try:
         code = run()
-    except Exception:
+    except Exception:  # noqa: BLE001 (the outermost boundary; printed whole)
         traceback.print_exc()
         click.secho("error: this is a bug in the rig; nothing is said of the board", err=True)
         code = RigError.exit_code

@@ -5,6 +5,7 @@ Each way to have one is a module of its own (`serial`, `virtual`, ...), named in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -41,10 +42,17 @@ class Board(Protocol):
 
     name: str
     kind: str
+    console_writer: Callable[[bytes], object] | None
+    """Types on the console. Set by whoever has it open; None: the board opens it to type."""
 
     @property
     def console_url(self) -> str | None:
         """A pyserial URL or device path of the serial log, or None: this board has none."""
+        ...
+
+    @property
+    def console_baud(self) -> int:
+        """Baud rate of the serial log."""
         ...
 
     @property

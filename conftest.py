@@ -1,0 +1,27 @@
+"""Wires the project's own tests: the long mode, and what needs root.
+
+The rig's fixtures and options (`--bench`, `--board`, `--firmware`) come from `rig.pytest_plugin`,
+an entry point of the installed project.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`: also what takes minutes."""
+    parser.addoption("--long", action="store_true", help="also run the tests marked `long`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this run or this user cannot do."""
+    long = config.getoption("--long")
+    root = os.geteuid() == 0
+    for item in items:
+        if not long and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="long mode only: ./rigup test -e long"))
+        if not root and item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root (network namespaces)"))

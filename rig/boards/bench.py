@@ -1,0 +1,166 @@
+"""The bench file: which boards there are and how to reach them. Read, checked, typed.
+
+Every error names file, line and column, what was expected, and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from rig.boards import kind_class, kinds, nearest
+from rig.errors import BenchError
+
+DEFAULT_FILE = "bench.toml"
+ENVIRONMENT = "SENDSPIN_RIG_BENCH"
+DEFAULT_KIND = "plain"
+_LARGEST = 1 << 20
+
+Path_ = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoardEntry:
+    """A board as the bench file describes it; `settings` is what its kind declares."""
+
+    name: str
+    kind: str
+    settings: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A checked bench file, or an empty bench (`path` None): boards that need no file."""
+
+    path: Path | None = None
+    boards: Mapping[str, BoardEntry] = field(default_factory=dict)
+
+
+def find_bench(given: Path | None = None) -> Bench:
+    """The bench to use: the file given, `$SENDSPIN_RIG_BENCH`, `bench.toml` here, or none."""
+    if given is not None:
+        return load_bench(given)
+    named = os.environ.get(ENVIRONMENT)
+    if named:
+        return load_bench(Path(named))
+    here = Path(DEFAULT_FILE)
+    return load_bench(here) if here.is_file() else Bench()
+
+
+def load_bench(path: Path) -> Bench:
+    """Read and check a bench file. Raises `BenchError` for everything that is wrong with it."""
+    return parse_bench(_read(path), path)
+
+
+def parse_bench(source: bytes, path: Path) -> Bench:
+    """As `load_bench`, of bytes in hand; `path` is for the messages."""
+    try:
+        tables = tomllib.loads(source.decode())
+    except UnicodeDecodeError as error:
+        line = source.count(b"\n", 0, error.start) + 1
+        raise BenchError(f"{path}:{line}: expected UTF-8 text, found byte {error.start}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BenchError(*_syntax(path, source, error), hint="see docs/bench.md") from error
+    reader = _Reader(path, source)
+    for key in tables:
+        if key != "boards":
+            reader.fail((key,), f"unknown key '{key}'{nearest(key, ['boards'])}", "[boards.NAME]")
+    boards = tables.get("boards", {})
+    if not isinstance(boards, dict):
+        reader.fail(("boards",), "expected a table for each board", "[boards.NAME]")
+    return Bench(path, {name: reader.board(name, table) for name, table in boards.items()})
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            source = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise BenchError(
+            f"cannot read the bench file {path}: {error.strerror}",
+            hint="name it with --bench FILE; docs/bench.md shows one",
+        ) from error
+    if len(source) > _LARGEST:
+        raise BenchError(f"{path}: expected a bench file, found more than {_LARGEST} bytes")
+    return source
+
+
+def _syntax(path: Path, source: bytes, error: Exception) -> tuple[str]:
+    """tomllib's words, with its position moved to the front where a compiler would have it."""
+    text = str(error)
+    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", text)
+    if place is None:
+        return (f"{path}: no TOML: {text}",)
+    lines = source.decode().split("\n")
+    line, column = place[1] or len(lines), place[2] or len(lines[-1]) + 1
+    return (f"{path}:{line}:{column}: no TOML: {text[: place.start()]}",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Turns the tables of one file into boards, and knows where each key stands in it."""
+
+    path: Path
+    source: bytes
+
+    def fail(self, key: Path_, what: str, expected: str) -> NoReturn:
+        """Raise `BenchError` at `key`, or at the table around it where the key is not spelt out."""
+        from rig.boards.toml_position import key_position
+
+        place = None
+        for length in range(len(key), 0, -1):
+            place = key_position(self.source, key[:length])
+            if place is not None:
+                break
+        where = f"{self.path}:{place[0]}:{place[1]}" if place else str(self.path)
+        raise BenchError(f"{where}: {what}", hint=f"expected {expected}; see docs/bench.md")
+
+    def board(self, name: str, table: object) -> BoardEntry:
+        """One `[boards.NAME]` table."""
+        key = ("boards", name)
+        if not isinstance(table, dict):
+            self.fail(key, f"'{name}' is no table", f"[boards.{name}]")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            self.fail(key, f"'{name}' is no name for a board", "letters, digits, '-', '_', '.'")
+        if name in kinds():
+            self.fail(key, f"'{name}' is the name of a kind of board", "a name of its own")
+        settings = dict(table)
+        kind = settings.pop("kind", DEFAULT_KIND)
+        if not isinstance(kind, str) or kind not in kinds():
+            known = sorted(kinds())
+            guess = nearest(str(kind), known)
+            self.fail((*key, "kind"), f"no kind of board '{kind}'{guess}", " or ".join(known))
+        return BoardEntry(name, kind, self._settings(key, kind, settings))
+
+    def _settings(self, key: Path_, kind: str, table: dict[str, Any]) -> object:
+        cls = kind_class(kind).Settings
+        known = [field.name for field in fields(cls)]
+        for name in table:
+            if name not in known:
+                self.fail(
+                    (*key, name),
+                    f"unknown key '{name}'{nearest(name, [*known, 'kind'])}",
+                    f"one of {', '.join([*known, 'kind'])}",
+                )
+        try:
+            return msgspec.convert(table, cls)
+        except msgspec.ValidationError as error:
+            # "Expected `str`, got `int` - at `$.console`": its place is the key in this file.
+            text, _, at = str(error).partition(" - at `$")
+            inner = tuple(re.findall(r"\.([A-Za-z0-9_]+)", at))
+            last = ".".join(inner) or f"boards.{key[1]}"
+            self.fail((*key, *inner), f"{last}: {_lower(text)}", "what docs/bench.md says")
+        except BenchError as error:
+            # Settings that check themselves say which key it is by beginning with its name.
+            self.fail((*key, error.message.split(":")[0]), error.message, error.hint or "another")
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:].replace("`", "")

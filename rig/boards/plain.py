@@ -1,0 +1,221 @@
+"""A board described by hand: where its log is, where it listens, how to flash and reset it.
+
+Anything that prints a log and listens can be put under test with it: a board on a USB port, behind
+ser2net, in an emulator, or a process built for ESP-IDF's `linux` target that logs to a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
+
+from rig.boards import nearest
+from rig.boards.base import Address, FlashPort
+from rig.boards.serial_lines import reset_by_lines, type_on
+from rig.errors import BenchError, BoardError
+
+COMMAND_SECONDS = 30.0
+"""Longest that a reset or talk command of the bench file may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A shell command of the user's own: `{ run = "usbrelay 1" }`."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSettings:
+    """The keys of a plain board's `[boards.NAME]` table (docs/bench.md)."""
+
+    console: str | None = None
+    """Serial log: a device path, a pyserial URL (`socket://`, `rfc2217://`) or a growing file."""
+    console_baud: int = 115_200
+    address: str | None = None
+    """`host[:port][/path]` of the Sendspin endpoint; `ws://` may stand before it."""
+    flash: str = "none"
+    """Port to flash it by, or `none`: it carries its firmware already."""
+    flash_baud: int = 921_600
+    chip: str | None = None
+    reset: str | Run = "none"
+    """`lines` (DTR and RTS of the port), a command to run, or `none`."""
+    reset_download: Run | None = None
+    """A command that resets into download mode, for ports without lines."""
+    talk: str | Run | None = None
+    """What makes it queue n states at once: text for the console with `{n}`, or a command."""
+
+    def __post_init__(self) -> None:
+        if self.console is None and self.address is None:
+            raise BenchError("console: expected a console, an address, or both; found neither")
+        if self.address is not None:
+            parse_address(self.address)
+        for key, baud in (("console_baud", self.console_baud), ("flash_baud", self.flash_baud)):
+            if not 300 <= baud <= 8_000_000:
+                raise BenchError(f"{key}: {baud} is no baud rate", hint="300 to 8000000")
+        self._check_reset()
+        if isinstance(self.talk, str) and "{n}" not in self.talk:
+            raise BenchError("talk: no {n} in it, where the number of states goes", hint="{n}")
+        if isinstance(self.talk, str) and self.console is None:
+            raise BenchError("talk: text for the console, but there is no console", hint="console")
+
+    def _check_reset(self) -> None:
+        if self.reset == "lines" and self.flash == "none" and self.console is None:
+            raise BenchError("reset: 'lines', but there is no port", hint="a console or flash port")
+        if isinstance(self.reset, Run) or self.reset in ("lines", "none"):
+            return
+        program = (self.reset.split() or [""])[0]
+        if shutil.which(program) is None:
+            guess = nearest(program, ["lines", "none"])
+            raise BenchError(
+                f"reset: '{program}' is no program on this machine{guess}",
+                hint="'lines', 'none', or a command to run",
+            )
+
+
+def parse_address(text: str) -> Address:
+    """`host[:port][/path]`, `ws://` allowed before it. Raises `BenchError`."""
+    wrong = BenchError(f"address: '{text}' is no address", hint="host:port or ws://host:port/path")
+    try:
+        parts = urlsplit(text if "://" in text else f"ws://{text}")
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    host = parts.hostname or ""
+    if parts.scheme != "ws" or port == 0 or not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
+        raise wrong
+    default = Address(host)
+    return Address(host, port or default.port, parts.path or default.path)
+
+
+class PlainBoard:
+    """A board of the bench file. Holds nothing open between calls."""
+
+    kind = "plain"
+    Settings: ClassVar[type[PlainSettings]] = PlainSettings
+
+    def __init__(self, name: str, settings: PlainSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.console_writer: Callable[[bytes], object] | None = None
+
+    @property
+    def console_url(self) -> str | None:
+        """As the bench file has it."""
+        return self.settings.console
+
+    @property
+    def console_baud(self) -> int:
+        """As the bench file has it; 115200 by default."""
+        return self.settings.console_baud
+
+    @property
+    def flash_port(self) -> FlashPort | None:
+        """The port; without reset lines where it has none or a command does the reset."""
+        port, chip, baud = self.settings.flash, self.settings.chip, self.settings.flash_baud
+        if port == "none":
+            return None
+        if self.settings.reset in ("lines", "none") and has_lines(port):
+            return FlashPort(port, chip, baud)
+        return FlashPort(port, chip, baud, before="no-reset", after="no-reset")
+
+    @property
+    def address(self) -> Address | None:
+        """As the bench file has it."""
+        return None if self.settings.address is None else parse_address(self.settings.address)
+
+    @property
+    def can_reset(self) -> bool:
+        """Whether the bench file says how."""
+        return self.settings.reset != "none"
+
+    async def reset(self, *, download: bool = False) -> None:
+        """Reset by the port's lines or by the user's command. Raises `BoardError`."""
+        how: str | Run = self.settings.reset
+        if download and self.settings.reset_download is not None:
+            how = self.settings.reset_download
+        elif download and how not in ("lines", "none"):
+            raise BoardError(
+                f"{self.name}: its bench file does not say how to reset it into download mode",
+                hint="add reset_download = { run = '...' } to its table",
+            )
+        if how == "none":
+            raise BoardError(
+                f"{self.name}: its bench file says of no way to reset it",
+                hint="add reset = 'lines', or a command, to its table; or press its button",
+            )
+        if how == "lines":
+            port = self.settings.flash if self.settings.flash != "none" else self.console_url
+            await reset_by_lines(port or "", download=download)
+        else:
+            await self._run("reset", how.run if isinstance(how, Run) else how)
+
+    async def talk(self, count: int) -> bool:
+        """Have it queue `count` states, as the bench file says; False where it does not say."""
+        talk = self.settings.talk
+        if talk is None:
+            return False
+        if isinstance(talk, Run):
+            await self._run("talk", talk.run.replace("{n}", str(count)))
+            return True
+        typed = talk.replace("{n}", str(count)).encode()
+        if self.console_writer is not None:
+            self.console_writer(typed)
+        else:
+            await type_on(self.console_url or "", self.console_baud, typed)
+        return True
+
+    async def _run(self, key: str, line: str) -> None:
+        """Run a command of the bench file to its end, with everything it started."""
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", line),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), COMMAND_SECONDS)
+        except TimeoutError as error:
+            raise BoardError(
+                f"{self.name}: its {key} command took longer than {COMMAND_SECONDS:.0f} s: {line}",
+                hint="run it by hand; a command that stays must go to the background itself",
+            ) from error
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process.returncode != 0:
+            said = output[-500:].decode(errors="replace").strip() or "nothing"
+            raise BoardError(
+                f"{self.name}: its {key} command ended with {process.returncode}: {line}",
+                hint=f"it said: {said}",
+            )
+
+    async def __aenter__(self) -> Self:
+        """Nothing to acquire."""
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing to release."""
+
+
+def has_lines(port: str) -> bool:
+    """Whether a port can have DTR and RTS: RFC 2217 and real devices; not sockets, not ptys."""
+    if "://" in port:
+        return port.startswith("rfc2217://")
+    try:
+        device = Path(port).stat()
+    except OSError:
+        return True  # not there now: whoever opens it says so
+    pty_slaves = range(136, 144)  # Linux, Documentation/admin-guide/devices.txt
+    return stat.S_ISCHR(device.st_mode) and os.major(device.st_rdev) not in pty_slaves

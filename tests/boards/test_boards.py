@@ -1,0 +1,35 @@
+"""The one door to a board by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rig.boards import open_board
+from rig.boards.bench import parse_bench
+from rig.boards.plain import PlainBoard
+from rig.errors import BenchError
+
+BENCH = parse_bench(b'[boards.kitchen]\nconsole = "a"\n', Path("bench.toml"))
+
+
+def test_a_board_of_the_bench_is_found_by_name() -> None:
+    found = open_board("kitchen", BENCH)
+    assert isinstance(found, PlainBoard)
+    assert found.name == "kitchen"
+
+
+def test_a_misspelt_board_is_answered_with_the_nearest() -> None:
+    with pytest.raises(BenchError, match="no board 'kitchn'; did you mean 'kitchen'"):
+        open_board("kitchn", BENCH)
+
+
+def test_a_kind_that_needs_a_bench_file_says_so() -> None:
+    with pytest.raises(BenchError, match="expected a console"):
+        open_board("plain")
+
+
+def test_a_kind_without_numbers_refuses_one() -> None:
+    with pytest.raises(BenchError, match="no numbers"):
+        open_board("plain:2")
