@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from rig.errors import FirmwareError
 
 TABLE_MAGIC = b"SRIG-FUNCTIONS\0\0"
-_APP_DESC_MAGIC = 0xABCD5432
+_APP_DESC_MAGIC = b"\x32\x54\xcd\xab"
 _ESP32C3 = 5
 _NOT_SAVED = 0xFFFFFFFF
 
@@ -135,9 +135,9 @@ def _text(raw: bytes) -> str:
 
 
 def _descriptor(drom: bytes) -> AppDescriptor:
-    magic, version, name, time, date, idf, sha = struct.unpack_from("<I12x32s32s16s16s32s32s", drom)
-    if magic != _APP_DESC_MAGIC:
-        raise _bad(f"expected descriptor magic {_APP_DESC_MAGIC:#x}, found {magic:#x}")
+    if drom[:4] != _APP_DESC_MAGIC:
+        raise _bad(f"expected descriptor magic {_APP_DESC_MAGIC.hex()}, found {drom[:4].hex()}")
+    version, name, time, date, idf, sha = struct.unpack_from("<16x32s32s16s16s32s32s", drom)
     return AppDescriptor(_text(version), _text(name), _text(time), _text(date), _text(idf), sha)
 
 
