@@ -1,0 +1,131 @@
+"""The flasher's events for people: one live bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from firmware_flasher.messages import (
+    ChipFound,
+    Connecting,
+    Erasing,
+    Event,
+    Log,
+    Reading,
+    Resetting,
+    Retrying,
+    Skipped,
+    StubRunning,
+    Verified,
+    Verifying,
+    Writing,
+)
+
+PLAIN_STEP = 0.25
+"""In a pipe, a line each quarter of a region."""
+
+
+def line_of(event: Event) -> str | None:
+    """What a person reads for an event, None where a bar says it better."""
+    match event:
+        case Connecting(attempt=attempt, baud=baud):
+            again = f", attempt {attempt}" if attempt > 1 else ""
+            return f"connecting at {baud} baud{again}"
+        case ChipFound(info=info):
+            known = f", MAC {info.mac}" if info.mac else ""
+            stub = ", a stub was left running" if info.stub_was_running else ""
+            return f"found {info.description}{known}{stub}"
+        case StubRunning(baud=baud):
+            return f"stub loader runs, {baud} baud"
+        case Erasing(size=None):
+            return "erasing all of the flash"
+        case Erasing(offset=offset, size=size):
+            return f"erasing 0x{size:x} bytes at 0x{offset:x}"
+        case Skipped():
+            return f"{_place(event)} unchanged, left alone"
+        case Verifying():
+            return f"{_place(event)} verifying"
+        case Verified():
+            return f"{_place(event)} verified"
+        case Retrying(reason=reason, baud=baud):
+            return f"{reason} Once more at {baud} baud"
+        case Resetting(download=download):
+            return "resetting into download mode" if download else "resetting"
+        case Log(text=text):
+            return f"esptool: {text}"
+    return None
+
+
+def _place(event: Writing | Skipped | Verifying | Verified) -> str:
+    return f"[{event.region}/{event.regions}] {event.name} at 0x{event.offset:x}:"
+
+
+class Display:
+    """Shows events on a console; a context manager. Call it with each event."""
+
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        """`verbose`: esptool's own words as well."""
+        self._console = console
+        self._verbose = verbose
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._at = ""
+        self._told = 0.0
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Log) and not (self._verbose or event.level in ("warning", "error")):
+            return
+        if isinstance(event, Writing):
+            self._moved(f"{_place(event)} writing", event.done, event.size)
+        elif isinstance(event, Reading):
+            self._moved(f"reading from 0x{event.offset:x}", event.done, event.size)
+        elif (line := line_of(event)) is not None:
+            self._console.print(escape(line), style="dim" if isinstance(event, Log) else None)
+
+    def _moved(self, what: str, done: int, size: int) -> None:
+        if what != self._at:
+            self._at, self._told = what, 0.0
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(escape(what), total=size)
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=size)
+        share = done / size if size else 1.0
+        if self._progress.disable and (
+            share >= self._told + PLAIN_STEP or share >= 1.0 > self._told
+        ):
+            self._told = share
+            self._console.print(escape(f"{what} {done} of {size} bytes"))
