@@ -1,0 +1,246 @@
+"""The lines of a crash's body: registers, backtraces, stack memory, core dumps, reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rig.console.crash import chips, forms
+from rig.console.crash.draft import FRAMES, STACK_LINES
+from rig.console.crash.line import Line
+
+if TYPE_CHECKING:
+    from rig.console.crash.reader import CrashReader
+
+_ESPHOME_TYPES = {"interrupt wdt": "int_wdt", "task wdt": "task_wdt", "abort": "abort"}
+_TELLING = frozenset({"PC", "MEPC", "EXCCAUSE", "EXCVADDR", "MCAUSE", "MTVAL"})
+
+
+def _dump(reader: CrashReader, line: Line) -> bool:
+    """`Core  0 register dump:`, the head of a crash whose first line was lost."""
+    if not (match := forms.DUMP.search(line.text)):
+        return False
+    draft = reader.open
+    if draft is None or draft.ended or draft.previous_boot:
+        draft = reader.crash("panic", line)
+    if draft.core is None:
+        draft.core = int(match["core"])
+    draft.touched()
+    return True
+
+
+def _registers(reader: CrashReader, line: Line) -> bool:
+    if "0x" not in line.low or ":" not in line.low:
+        return False
+    found = [(n.upper(), v) for n, v in forms.REGISTER.findall(line.text)]
+    found = [(name, value) for name, value in found if name in chips.REGISTERS]
+    if not found:
+        return False
+    draft = reader.open
+    if draft is None or draft.ended:
+        names = {name for name, _ in found}
+        if not (names & _TELLING and len(names) > 1 and "saved pc" not in line.low):
+            return False
+        draft = reader.crash("panic", line)
+    elif draft.previous_boot:
+        return False
+    for name, value in found:
+        draft.add_register(name, value)
+    draft.touched()
+    return True
+
+
+def _trace(reader: CrashReader, line: Line) -> bool:
+    """`Backtrace: 0x400d525d:0x3ffb46b0 ...`, and what a terminal wrapped of it."""
+    head = forms.BACKTRACE.search(line.text) if "backtrace:" in line.low else None
+    rest = line.text[head.end() :] if head else line.text
+    frames = _frames(rest) if "0x" in line.low else []
+    if not head:
+        return _more(reader, line) or (len(frames) > 1 and _found(reader, line, frames, rest))
+    if "decoded backtrace" in line.low:
+        return _decoded_head(reader, line)
+    return _found(reader, line, frames, rest)
+
+
+def _frames(text: str) -> list[str]:
+    pairs = list(forms.FRAME_PAIR.finditer(text))
+    if not pairs:
+        return forms.BARE.findall(text) if forms.LIST_ONLY.match(text) else []
+    frames = [match[1] for match in pairs]
+    tail = text[pairs[-1].end() :]
+    if forms.LIST_ONLY.match(tail):
+        frames += forms.BARE.findall(tail)
+    return frames
+
+
+def _found(reader: CrashReader, line: Line, frames: list[str], rest: str) -> bool:
+    draft, pending = reader.open, reader.pending
+    if draft is None or draft.ended:
+        if pending is not None:
+            pending.backtrace = pending.backtrace or frames[:FRAMES]
+            return True
+        if not frames or (reader.last is not None and list(reader.last.backtrace) == frames):
+            return bool(frames)
+        draft = reader.crash("panic", line)
+    draft.touched()
+    if draft.traced and frames and frames[0] not in draft.backtrace:
+        return True  # another core's
+    if not draft.traced or not draft.backtrace:
+        draft.backtrace = frames[:FRAMES] or draft.backtrace
+        draft.corrupted = draft.corrupted or forms.CORRUPTED.search(rest) is not None
+    draft.traced = True
+    draft.body_done = draft.body_done or bool(frames)
+    draft.open_line = rest if not forms.CORRUPTED.search(rest) else None
+    return True
+
+
+def _more(reader: CrashReader, line: Line) -> bool:
+    """The rest of a backtrace that a terminal wrapped."""
+    draft = reader.open
+    if draft is None or draft.open_line is None:
+        return False
+    whole, draft.open_line = draft.open_line, None
+    if not line.body:
+        draft.open_line = whole if not draft.backtrace else None
+        return True
+    if not forms.MORE_FRAMES.match(line.body) or len(whole) > 16_384:
+        return False
+    glue = "" if whole and not whole[-1].isspace() and not line.body.startswith("0x4") else " "
+    joined = whole + glue + line.body
+    draft.backtrace = _frames(joined)[:FRAMES]
+    draft.body_done = bool(draft.backtrace)
+    draft.open_line = joined
+    draft.touched()
+    return True
+
+
+def _decoded_head(reader: CrashReader, line: Line) -> bool:
+    """`Decoded backtrace:` with nothing before it: all that is left of a crash."""
+    if reader.open is None and reader.last is None and forms.DECODED.match(line.body):
+        draft = reader.crash("panic", line)
+        draft.decoded_only = True
+    return True
+
+
+def _decoded(reader: CrashReader, line: Line) -> bool:
+    draft = reader.open
+    if draft is None or not draft.decoded_only:
+        return False
+    if not (match := forms.DECODED_FRAME.match(line.body)):
+        return False
+    if len(draft.backtrace) < FRAMES:
+        draft.backtrace.append(match["pc"])
+    draft.touched()
+    return True
+
+
+def _stack(reader: CrashReader, line: Line) -> bool:
+    draft = reader.open
+    if draft is None or draft.ended or ": 0x" not in line.low:
+        return False
+    if not (match := forms.STACK_LINE.search(line.text)):
+        return False
+    words = tuple(int(word, 16) for word in match["words"].split())
+    if len(draft.stack) < STACK_LINES:
+        draft.stack.append((int(match["at"], 16), words))
+    draft.body_done = True
+    draft.touched()
+    return True
+
+
+def _elf(reader: CrashReader, line: Line) -> bool:
+    if "elf file" not in line.low or not (match := forms.ELF_SHA.search(line.text)):
+        return False
+    draft = reader.open
+    if draft is not None and not forms.APP_SHA.search(line.text):
+        draft.elf = match["sha"]
+        draft.touched()
+    return True
+
+
+def _core_dump(reader: CrashReader, line: Line) -> bool:
+    draft = reader.open
+    if "core dump" in line.low:
+        if forms.DUMP_START.search(line.text):
+            draft = reader.crash("coredump", line)
+            draft.dumping = True
+            return True
+        if forms.DUMP_END.search(line.text):
+            if draft is not None:
+                draft.dumping = False
+                draft.touched()
+            return True
+    if draft is not None and "core_dump" in line.low:
+        draft.dumping = True
+        draft.touched()
+        return True
+    if draft is not None and draft.dumping and forms.BASE64.match(line.body):
+        draft.touched()
+        return True
+    return False
+
+
+def _details(reader: CrashReader, line: Line) -> bool:
+    draft = reader.open
+    if draft is None or draft.ended:
+        return False
+    known = False
+    if match := forms.FAULTING.search(line.text):
+        draft.address = draft.address or match["address"]
+        known = True
+    if match := forms.DETECTED_IN.search(line.text):
+        draft.task = draft.task or match["task"]
+        known = True
+    if match := forms.WHAT.match(line.body):
+        known = True
+        if draft.reason and draft.reason.startswith("terminate") and len(draft.text) < 4:
+            draft.weak_reason = match["what"]
+    if forms.TERMINATE_FRAME.search(line.text) and "cpp_terminate" not in draft.evidence:
+        draft.witness("cpp_terminate")
+    if "sanitizer" in draft.evidence and (match := forms.FRAME.match(line.body)):
+        if len(draft.frames) < FRAMES:
+            draft.frames.append(match["frame"])
+        known = True
+    if known:
+        draft.touched()
+    return known
+
+
+def _report(reader: CrashReader, line: Line) -> bool:
+    """The fields of ESPHome's report of the boot before."""
+    draft = reader.open
+    if draft is None or not draft.previous_boot:
+        return False
+    known = False
+    if match := forms.REPORT_REASON.search(line.text):
+        draft.reason = draft.reason or match["reason"] or match["type"]
+        kind = _ESPHOME_TYPES.get(match["type"].lower())
+        draft.evidence[0] = kind or chips.kind_of(draft.reason)
+        known = True
+    if match := forms.REPORT_CORE.search(line.text):
+        draft.core = int(match["core"])
+        known = True
+    if match := forms.REPORT_PC.search(line.text):
+        draft.pc = draft.pc or match["pc"]
+        known = True
+    if (match := forms.REPORT_BT.search(line.text)) and len(draft.backtrace) < FRAMES:
+        draft.backtrace.append(match["pc"])
+        known = True
+    if forms.REPORT_HINT.search(line.text):
+        reader.flush_open()
+        return True
+    if known:
+        draft.touched()
+    return known
+
+
+def read(reader: CrashReader, line: Line) -> bool:
+    """Read what a line tells of the open crash, or of one whose head was lost."""
+    known = _report(reader, line)
+    known = _dump(reader, line) or known
+    known = _registers(reader, line) or known
+    known = _stack(reader, line) or known
+    known = _trace(reader, line) or known
+    known = _decoded(reader, line) or known
+    known = _elf(reader, line) or known
+    known = _core_dump(reader, line) or known
+    return _details(reader, line) or known

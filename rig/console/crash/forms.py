@@ -1,0 +1,180 @@
+"""The printed forms of a crash, as regular expressions. All are searched, none is anchored.
+
+A torn or glued line must still be read, so a form asks for no more than what tells it apart.
+Sources: ESP-IDF `panic.c`, `panic_arch.c`, `task_wdt.c`, `assert.c`, `ubsan.c`, `esp_err.c`;
+ESPHome `crash_handler.cpp`; Tasmota `support_crash_recorder`; esp-hal's esp-backtrace; Zephyr's
+Xtensa port; the ROMs; and logs in the wild.
+"""
+
+from __future__ import annotations
+
+import re
+
+_I = re.IGNORECASE
+ADDRESS = r"0x[0-9a-f]{8}"
+
+# -- heads ---------------------------------------------------------------------------------------
+
+PANICKED = re.compile(r"(?:Core\s+(?P<core>\d)\s+)?panic'?ed\s*(?P<open>\()", _I)
+"""`Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.`"""
+PANICKED_OLD = re.compile(
+    r"Guru Meditation Error of type (?P<reason>.+?) occurr?ed on core\s+(?P<core>\d)", _I
+)
+GURU = re.compile(r"Guru Meditation Error(?::\s*(?:Core\s+(?P<core>\d))?|\s+of type)", _I)
+GURU_TORN = re.compile(r"Guru Medit[a-z]*(?: E[a-z]*)?\W*$", _I)
+UNHANDLED = re.compile(r"(?P<reason>\w[\w /]*)\)\. Exception was unhandled", _I)
+"""The panic's first line without its beginning."""
+CANARY = re.compile(r"Stack canary watchpoint triggered(?:\s*\((?P<task>[^)]*)\)?)?", _I)
+DEBUG_REASON = re.compile(r"Debug exception reason:\s*(?P<reason>.*)", _I)
+ABORT = re.compile(
+    r"(?:abort\(\) was called(?: at(?: PC)?)?|(?<!\w)called at PC)"
+    rf"(?:(?<=PC)\s*(?P<pc>{ADDRESS})(?:\s+on core\s+(?P<core>\d))?|\s*$)",
+    _I,
+)
+OVERFLOW = re.compile(r"stack overflow in task\s+(?P<task>.+?)\s+has been detected", _I)
+OVERFLOW_TORN = re.compile(r"\*\*\*ERROR\*\*\* A stack overflow in task(?:\s+(?P<task>\S+))?", _I)
+SMASHED = re.compile(r"Stack smashing protect failure!?|\*\*\* stack smashing detected \*\*\*", _I)
+HEAP = re.compile(r"CORRUPT HEAP:\s*(?P<reason>.*?(?:got 0x[0-9a-f]{1,8}|$))", _I)
+BROWNOUT = re.compile(r"(?<![\"'])Brownout detector was triggered(?=\W*$|ets |ESP-ROM)", _I)
+TERMINATE = re.compile(
+    r"terminate called(?: after throwing an instance of '[^']*'?| without an active exception| recursively)?",
+    _I,
+)
+WHAT = re.compile(r"^\s*what\(\):\s*(?P<what>.*)", _I)
+CHECK_FAILED = re.compile(
+    r"ESP_ERROR_CHECK failed: esp_err_t (?:0x[0-9a-f]+|-?\d+)(?: \(\w+\))?", _I
+)
+UNDEFINED = re.compile(r"Undefined behavior of type \w+", _I)
+PANIC_AGAIN = re.compile(r"Panic handler entered multiple times|Re-entered core dump!", _I)
+
+# -- asserts: each has some of expr, file, line, func --------------------------------------------
+
+ASSERT_NEW = re.compile(
+    r"assert failed:\s*(?P<func>.*?)\s+(?P<file>(?:[A-Za-z]:)?[^\s:()]+\.[A-Za-z]\w{0,3})"
+    r":(?P<line>\d+)(?:\s*(?P<open>\())?",
+    _I,
+)
+ASSERT_TORN = re.compile(r"assert failed:\s*(?P<func>[^\s(]+)?", _I)
+ASSERT_OLD = re.compile(
+    r'assertion "(?P<expr>.*?)" failed(?:: file "(?P<file>[^"]*)"?(?:, line (?P<line>\d+))?'
+    r"(?:, \w+: (?P<func>.*))?"
+    r"| at line (?P<line2>\d+) in (?P<file2>\S+))?",
+    _I,
+)
+ASSERT_RTOS = re.compile(
+    r"(?P<file>[^\s:]+):(?P<line>\d+) \((?P<func>[^)]*)\)\s*-?\s*assert failed!", _I
+)
+ASSERT_ROM = re.compile(
+    r"ASSERT_(?:ERR|PARAM)(?P<open>\().*\), in (?P<file>\S+) at line (?P<line>\d+)", _I
+)
+ASSERT_BLE = re.compile(
+    r"(?:BLE|BT controller) assert:? (?:line (?P<line>\d+) in function (?P<func>\w+)|(?P<file>\S+\.c)[ ,]+(?P<line2>\d+))",
+    _I,
+)
+ASSERT_PATH = re.compile(
+    r"assertion failed:? (?P<file>(?:[A-Za-z]:)?[^\s:]+\.\w{1,4}):(?P<line>\d+)", _I
+)
+"""`Zigbee stack assertion failed zcl/zcl_general_commands.c:612`"""
+ASSERT_HOST = re.compile(
+    r"(?P<file>[^\s:]+):(?P<line>\d+): (?P<func>.*?): Assertion ['\"](?P<expr>.*)['\"] failed", _I
+)
+FAILURE_AT = re.compile(r"^(?P<file>.+\.\w{1,3}):(?P<line>\d+)$")
+"""The line under a bare `FAILURE` (LMIC)."""
+
+# -- task watchdog -------------------------------------------------------------------------------
+
+WDT_HEAD = re.compile(r"Task watchdog got triggered", _I)
+WDT_LINE = re.compile(
+    r"task_wdt:\s+(?:- (?P<task>.+?) \(CPU [\d/]+\)|CPU \d: |(?P<abort>Aborting)"
+    r"|Tasks currently|Print CPU)"
+    r"|^\s*(?P<running>Tasks currently running:)",
+    _I,
+)
+
+# -- reports after the boot ----------------------------------------------------------------------
+
+REPORT = re.compile(r"\*\*\* CRASH DETECTED ON PREVIOUS BOOT \*\*\*", _I)
+REPORT_REASON = re.compile(
+    r"Reason:\s+(?P<type>[A-Za-z ]+?)(?: - (?P<reason>.+?))?\s*(?:Crashed core.*)?$", _I
+)
+REPORT_CORE = re.compile(r"Crashed core:\s*(?P<core>\d)", _I)
+REPORT_PC = re.compile(rf"\bPC:\s*(?P<pc>{ADDRESS})", _I)
+REPORT_BT = re.compile(rf"\bBT\d+:\s*(?P<pc>{ADDRESS})", _I)
+REPORT_HINT = re.compile(r"Use: addr2line", _I)
+STATUS_JSON = re.compile(
+    r'"Exception":\s*(?P<cause>\d+),\s*"Reason":\s*"(?P<reason>[^"]*)",\s*"EPC":\s*\[?"(?P<pc>(?:0x)?[0-9a-f]{8})"',
+    _I,
+)
+STATUS_ADDRESS = re.compile(r'"EXCVADDR":\s*"(?P<address>(?:0x)?[0-9a-f]{8})"', _I)
+STATUS_CHAIN = re.compile(r'"CallChain":\s*\[(?P<chain>[^\]]*)', _I)
+
+# -- other run times -----------------------------------------------------------------------------
+
+RUST_HEAD = re.compile(
+    r"={8,}\s*PANIC\s*={8,}|panicked at |!! A panic occurr?ed|^\s*Exception occurr?ed (?:on \w+ )?'",
+    _I,
+)
+RUST_CAUSE = re.compile(
+    rf"Exception '(?P<reason>[^']+)'(?: mepc=(?P<pc>{ADDRESS}))?(?:, mtval=(?P<address>{ADDRESS}))?",
+    _I,
+)
+RUST_CAUSE_OLD = re.compile(
+    r"Exception occurr?ed (?:on (?P<core>ProCpu|AppCpu) )?'(?P<reason>[^']+)'", _I
+)
+ZEPHYR = re.compile(
+    r"ZEPHYR FATAL ERROR \d+: (?P<reason>.+?)(?: on CPU (?P<core>\d))?\s*$|\*\* FATAL EXCEPTION", _I
+)
+ZEPHYR_PC = re.compile(rf"\*\*\s+PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>{ADDRESS}))?", _I)
+ROM_FATAL = re.compile(r"Fatal exception ?\(?(?P<cause>\d+)\)?:?\s*\(?(?P<reason>[A-Za-z]+)?", _I)
+ROM_EPC = re.compile(rf"\bepc1=(?P<pc>{ADDRESS}).*?excvaddr=(?P<address>{ADDRESS})", _I)
+SANITIZER = re.compile(
+    r"(?:ERROR|WARNING): (?P<reason>(?:Address|HWAddress|Memory|Thread|Leak|UndefinedBehavior)Sanitizer: .+)",
+    _I,
+)
+RUNTIME_ERROR = re.compile(r"(?P<file>\S+):(?P<line>\d+):\d+: runtime error: (?P<reason>.+)", _I)
+FRAME = re.compile(r"^\s*#\d+ 0x[0-9a-f]+ (?P<frame>in .+)", _I)
+
+# -- bodies --------------------------------------------------------------------------------------
+
+DUMP = re.compile(r"Core\s+(?P<core>\d)\s+register dump:?", _I)
+REGISTER = re.compile(r"\b([A-Z][A-Z0-9/]{1,9})\s*:\s*(0x[0-9a-f]{8})(?![0-9a-f])", _I)
+BACKTRACE = re.compile(r"\bBacktrace:", _I)
+FRAME_PAIR = re.compile(r"(0x[0-9a-f]{8})\s?:(?:\s?0x[0-9a-f]{0,8})?", _I)
+BARE = re.compile(r"(?<!\S)0x[0-9a-f]{8}(?!\S)", _I)
+LIST_ONLY = re.compile(r"^(?:\s*0x[0-9a-f]{8})+\s*$", _I)
+MORE_FRAMES = re.compile(r"^[0-9a-fx:\s]*(?:0x|:)[0-9a-fx:\s]*(?:\|<-\w*)?$", _I)
+CORRUPTED = re.compile(r"\|<-CORRUPT", _I)
+STACK_LINE = re.compile(
+    r"(?<![\w])(?P<at>[0-9a-f]{8}): (?P<words>(?:0x[0-9a-f]{8}[ \t]*){1,8})", _I
+)
+ELF_SHA = re.compile(r"ELF file SHA256:\s*(?P<sha>[0-9a-f]{6,64})", _I)
+REBOOTING = re.compile(r"^Rebooting\.\.\.|CPU halted\.|Entering gdb stub now", _I)
+DUMP_START = re.compile(r"=+ CORE DUMP START =+", _I)
+DUMP_END = re.compile(r"=+ CORE DUMP END =+", _I)
+BASE64 = re.compile(r"^[A-Za-z0-9+/]{4,}={0,2}$")
+FAULTING = re.compile(r"faulting address: (?P<address>0x[0-9a-f]{8})", _I)
+DETECTED_IN = re.compile(rf'Detected in task "(?P<task>[^"]*)"(?: at (?P<at>{ADDRESS}))?', _I)
+TERMINATE_FRAME = re.compile(rf"{ADDRESS}: \S*::__terminate\(", _I)
+DECODED = re.compile(r"^(?:---\s+)?Decoded backtrace:", _I)
+DECODED_FRAME = re.compile(rf"^(?P<pc>{ADDRESS}): \S.* at \S+:(?:\d+|\?)", _I)
+
+# -- boots ---------------------------------------------------------------------------------------
+
+BOOT_SPLIT = re.compile(
+    r"(?=\brst:\s*0x[0-9a-f])|(?=ESP-ROM:esp)|(?=ets [A-Z][a-z]{2} +\d+ 20\d\d)", _I
+)
+RESET = re.compile(
+    r"\brst:\s*(?P<code>0x[0-9a-f]+)(?:\s*\((?P<name>[^)]*)\))?"
+    r"(?:\s*,\s*boot:\s*(?P<boot>0x[0-9a-f]+)?(?:\s*\((?P<mode>.*)\))?)?",
+    _I,
+)
+BANNER = re.compile(r"ESP-ROM:esp|ets [A-Z][a-z]{2} +\d+ 20\d\d", _I)
+APP_VERSION = re.compile(r"App version:\s+(?P<version>\S+)", _I)
+APP_SHA = re.compile(r"(?:app_init|cpu_start): ELF file SHA256:\s+(?P<sha>[0-9a-f]{6,64})", _I)
+BOOT_FAILED = re.compile(
+    r"invalid header: \S+|flash read err, \d+|csum err:\S+|Checksum fail\w*\..*"
+    r"|No bootable app partitions.*|Factory app partition is not bootable|load partition table error!|ets_main\.c \d+",
+    _I,
+)
+UPTIME = re.compile(r"(?:^|\W)[EWIDV] \((?P<ms>\d{1,13})\) ")
+WATCHDOG_RESET = re.compile(r"WDT|LOCKUP|GLITCH", _I)

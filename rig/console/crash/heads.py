@@ -1,0 +1,313 @@
+"""The lines that decide that something crashed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rig.console.crash import chips, forms
+from rig.console.crash.draft import Draft
+from rig.console.crash.line import Line
+from rig.console.crash.text import bracketed
+
+if TYPE_CHECKING:
+    from rig.console.crash.reader import CrashReader
+
+Reader = Callable[["CrashReader", Line], bool]
+
+
+def _heap(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.HEAP.search(line.text)):
+        return False
+    draft = reader.crash("heap_corruption", line)
+    draft.reason = draft.reason or match["reason"].strip() or None
+    return True
+
+
+def _overflow(reader: CrashReader, line: Line) -> bool:
+    match = forms.OVERFLOW.search(line.text) or forms.OVERFLOW_TORN.search(line.text)
+    if not match:
+        return False
+    draft = reader.crash("stack_overflow", line)
+    draft.reason = draft.reason or "A stack overflow in task ... has been detected"
+    draft.task = draft.task or match["task"]
+    return True
+
+
+def _smashed(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.SMASHED.search(line.text)):
+        return False
+    draft = reader.crash("stack_smash", line)
+    draft.reason = draft.reason or match[0]
+    return True
+
+
+def _terminate(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.TERMINATE.match(line.body) or forms.TERMINATE.search(line.text)):
+        return False
+    draft = reader.crash("cpp_terminate", line)
+    draft.reason = draft.reason or match[0]
+    return True
+
+
+def _undefined(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.UNDEFINED.search(line.text)):
+        return False
+    draft = reader.crash("ubsan", line)
+    draft.reason = draft.reason or match[0]
+    return True
+
+
+def _check_failed(reader: CrashReader, line: Line) -> bool:
+    """ESP_ERROR_CHECK aborts; ESP_ERROR_CHECK_WITHOUT_ABORT says so in its own words."""
+    if not (match := forms.CHECK_FAILED.search(line.text)):
+        return False
+    draft = reader.crash("abort", line)
+    draft.weak_reason = draft.weak_reason or match[0]
+    return True
+
+
+def _assert(reader: CrashReader, line: Line) -> bool:
+    found = _asserted(line)
+    if found is None:
+        return False
+    draft = reader.crash("assert", line)
+    if not draft.asserted:
+        draft.asserted = found
+        draft.weak_reason = draft.weak_reason or _words(found)
+    return True
+
+
+def _words(found: dict[str, str]) -> str:
+    place = ":".join(found[key] for key in ("file", "line") if key in found)
+    return " ".join(
+        ["assert failed:", *(v for v in (found.get("func"), place, found.get("expr")) if v)]
+    )
+
+
+def _asserted(line: Line) -> dict[str, str] | None:
+    """The parts of an assertion in any of its spellings, or None."""
+    text = line.text
+    form: re.Pattern[str]
+    for form in (
+        forms.ASSERT_NEW, forms.ASSERT_RTOS, forms.ASSERT_OLD, forms.ASSERT_ROM,
+        forms.ASSERT_BLE, forms.ASSERT_PATH, forms.ASSERT_HOST, forms.ASSERT_TORN,
+    ):  # fmt: skip
+        if match := form.search(text):
+            groups = match.groupdict()
+            found = {name.rstrip("2"): value.strip() for name, value in groups.items() if value}
+            if found.pop("open", None):
+                expr = bracketed(text, match.start("open"))
+                if expr:
+                    found["expr"] = expr.strip()
+            return found
+    return None
+
+
+def _panicked(reader: CrashReader, line: Line) -> bool:
+    text = line.text
+    core = reason = None
+    if match := forms.PANICKED.search(text):
+        core, reason = match["core"], bracketed(text, match.start("open"))
+        if reason and text.find(")", match.end()) < 0:
+            reason = chips.completed(reason.strip())
+    elif match := forms.PANICKED_OLD.search(text):
+        core, reason = match["core"], match["reason"]
+    elif match := forms.GURU.search(text):
+        core = match["core"]
+    elif match := forms.UNHANDLED.search(text):
+        reason = match["reason"]
+    elif not forms.GURU_TORN.match(line.body):
+        return False
+    kind = chips.kind_of(reason) if reason else "panic"
+    draft = reader.crash(kind, line)
+    draft.reason = draft.reason or (reason.strip() if reason else None)
+    if draft.core is None and core is not None:
+        draft.core = int(core)
+    return True
+
+
+def _canary(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.CANARY.search(line.text)):
+        return False
+    draft = reader.crash("stack_overflow", line)
+    draft.task = draft.task or (match["task"] or "").strip() or None
+    if draft.reason in (None, "Unhandled debug exception"):
+        draft.reason = "Stack canary watchpoint triggered"
+    if draft.evidence[:1] == ["panic"]:
+        draft.evidence[0] = "stack_overflow"
+    return True
+
+
+def _abort(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.ABORT.search(line.text)):
+        return False
+    draft = reader.crash("abort", line)
+    draft.pc = draft.pc or match["pc"]
+    if draft.core is None and match["core"]:
+        draft.core = int(match["core"])
+    return True
+
+
+def _brownout(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.BROWNOUT.search(line.text)):
+        return False
+    draft = reader.crash("brownout", line)
+    draft.reason = draft.reason or match[0]
+    return True
+
+
+def _again(reader: CrashReader, line: Line) -> bool:
+    if not forms.PANIC_AGAIN.search(line.text):
+        return False
+    if reader.open is not None and not reader.open.ended:
+        reader.open.touched()
+    else:
+        reader.crash("panic", line)
+    return True
+
+
+def _failure(reader: CrashReader, line: Line) -> bool:
+    """LMIC's assertion: a bare `FAILURE`, and its place on the next line."""
+    at, reader.failure = reader.failure, None
+    if at is not None and (match := forms.FAILURE_AT.match(line.body)):
+        draft = reader.crash("assert", line, at=at)
+        draft.asserted = draft.asserted or {"file": match["file"], "line": match["line"]}
+        return True
+    if line.body == "FAILURE":
+        reader.failure = line.number
+    return False
+
+
+def _rust(reader: CrashReader, line: Line) -> bool:
+    text = line.text
+    cause = forms.RUST_CAUSE.search(text)
+    old = forms.RUST_CAUSE_OLD.search(text)
+    if not (cause or old or forms.RUST_HEAD.search(text)):
+        return False
+    draft = reader.crash("panic", line)
+    if cause:
+        draft.reason = draft.reason or cause["reason"]
+        draft.pc = draft.pc or cause["pc"]
+        draft.address = draft.address or cause["address"]
+        if cause["pc"] and not draft.backtrace:
+            draft.backtrace = [cause["pc"]]
+    elif old:
+        draft.reason = draft.reason or old["reason"]
+        if old["core"]:
+            draft.core = 0 if old["core"].lower() == "procpu" else 1
+    elif "panicked at " in line.low:
+        at = line.low.index("panicked at ")
+        draft.weak_reason = draft.weak_reason or text[at:]
+    return True
+
+
+def _zephyr(reader: CrashReader, line: Line) -> bool:
+    if match := forms.ZEPHYR.search(line.text):
+        draft = reader.crash("panic", line)
+        draft.reason = draft.reason or match["reason"]
+        if draft.core is None and match["core"]:
+            draft.core = int(match["core"])
+        return True
+    if reader.open is not None and (match := forms.ZEPHYR_PC.search(line.text)):
+        reader.open.pc = reader.open.pc or match["pc"]
+        reader.open.address = reader.open.address or match["address"]
+        return True
+    return False
+
+
+def _rom(reader: CrashReader, line: Line) -> bool:
+    """The ROM's own exception handler, before any application runs."""
+    if match := forms.ROM_FATAL.search(line.text):
+        draft = reader.crash("panic", line)
+        cause = chips.XTENSA_CAUSES.get(int(match["cause"][:4]))
+        draft.reason = draft.reason or match["reason"] or cause
+    elif match := forms.ROM_EPC.search(line.text):
+        draft = reader.crash("panic", line)
+    else:
+        return False
+    if match := forms.ROM_EPC.search(line.text):
+        draft.pc = draft.pc or match["pc"]
+        draft.address = draft.address or match["address"]
+    return True
+
+
+def _sanitizer(reader: CrashReader, line: Line) -> bool:
+    if match := forms.SANITIZER.search(line.text):
+        draft = reader.crash("sanitizer", line)
+        draft.reason = draft.reason or match["reason"]
+        return True
+    if match := forms.RUNTIME_ERROR.search(line.text):
+        draft = reader.crash("ubsan", line)
+        draft.reason = draft.reason or match["reason"]
+        draft.asserted = draft.asserted or {"file": match["file"], "line": match["line"]}
+        return True
+    return False
+
+
+def _report(reader: CrashReader, line: Line) -> bool:
+    """ESPHome's report of the boot before."""
+    if not forms.REPORT.search(line.text):
+        return False
+    reader.flush_open()
+    draft = reader.begin(Draft(line.number, previous_boot=True))
+    draft.witness("panic")
+    return True
+
+
+def _status(reader: CrashReader, line: Line) -> bool:
+    """Tasmota's crash recorder: `STATUS12 = {"StatusSTK":{"Exception":28,...}}`."""
+    if not (match := forms.STATUS_JSON.search(line.text)):
+        return False
+    reader.flush_open()
+    draft = reader.crash("panic", line)
+    cause = chips.XTENSA_CAUSES.get(int(match["cause"][:4]))
+    said = match["reason"]
+    draft.reason = said if said.lower() not in ("exception", "unknown", "") else cause or said
+    draft.pc = match["pc"]
+    if address := forms.STATUS_ADDRESS.search(line.text):
+        draft.address = address["address"]
+    if chain := forms.STATUS_CHAIN.search(line.text):
+        draft.backtrace = re.findall(r"(?:0x)?[0-9a-f]{8}", chain["chain"], re.IGNORECASE)
+    draft.body_done = True
+    draft.text.append(line.text)
+    reader.flush_open()
+    return True
+
+
+_TABLE: tuple[tuple[tuple[str, ...], Reader], ...] = (
+    (("crash detected",), _report),
+    (('"exception"',), _status),
+    (("corrupt heap",), _heap),
+    (("stack overflow in",), _overflow),
+    (("stack smashing",), _smashed),
+    (("terminate called",), _terminate),
+    (("undefined behav",), _undefined),
+    (("error_check failed",), _check_failed),
+    (("assert",), _assert),
+    (("guru med", "panic'", "paniced", "exception was unhandled"), _panicked),
+    (("canary watchpoint",), _canary),
+    (("abort() was", "called at pc"), _abort),
+    (("brownout detector",), _brownout),
+    (("entered multiple", "re-entered core"), _again),
+    (("panicked at", "= panic =", "exception"), _rust),
+    (("a panic occur",), _rust),
+    (("zephyr fatal", "** fatal exc", "** pc 0x", "**  pc 0x"), _zephyr),
+    (("fatal exception", "epc1=0x"), _rom),
+    (("sanitizer", "runtime error"), _sanitizer),
+)
+
+
+def read(reader: CrashReader, line: Line) -> bool:
+    """Read the heads on a line, in the order of the table. True when there was one."""
+    low = line.low
+    known = False
+    if reader.failure is not None or "failure" in low:
+        known = _failure(reader, line)
+    for needles, head in _TABLE:
+        for needle in needles:
+            if needle in low:
+                known = head(reader, line) or known
+                break
+    return known

@@ -1,0 +1,258 @@
+"""The crash reader: a state machine over lines."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from rig.console.crash import bodies, chips, forms, heads, watchdog
+from rig.console.crash.draft import TEXT_LINES, Draft
+from rig.console.crash.events import Began, CrashEvent, Finished, Reset, Warned
+from rig.console.crash.line import Line
+from rig.console.crash.text import body, clean, matters, ordinary
+from rig.console.crash.watchdog import Pending
+from rig.history.crash import CrashRecord
+
+CONTEXT = 20
+"""Log lines kept from before a crash."""
+GONE_ON = 3
+"""So many ordinary log records after a crash's text, and the crash is over."""
+QUIET = 200
+"""So many lines of no known form, and it is over too."""
+BANNER_TO_RESET = 8
+"""The ROM prints its `rst:` line within so many lines after its banner."""
+LONGEST = 16_384
+"""Characters of a line that are read; the rest of a longer one is skipped."""
+
+_CONTINUING = frozenset({"coredump", "heap_corruption"})
+
+
+class CrashReader:
+    """Reads crashes out of the lines of one console. Bounded memory, never raises on any text."""
+
+    def __init__(self, *, context: int = CONTEXT) -> None:
+        self.open: Draft | None = None
+        """The crash that is being read."""
+        self.pending: Pending | None = None
+        """A task watchdog of which it is not known yet whether it aborts."""
+        self.failure: int | None = None
+        """Line of a bare `FAILURE`, whose place stands on the next line."""
+        self.last: CrashRecord | None = None
+        """The newest complete crash since the last boot but one."""
+        self.chip: str | None = None
+        self.version: str | None = None
+        self.boot_sha: str | None = None
+        self._tail = False
+        self._out: list[CrashEvent] = []
+        self._before: deque[str] = deque(maxlen=context)
+        self._boot_failure: str | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no crash is open: a line that does not matter changes nothing."""
+        return self.open is None and self.pending is None and self.failure is None
+
+    def note(self, text: str) -> None:
+        """Remember a line that is known not to matter, as context of the next crash."""
+        self._before.append(text)
+
+    def feed(self, number: int, text: str) -> Sequence[CrashEvent]:
+        """Read a line: its 1-based number, its text without the line end."""
+        if self.idle and not matters(text):
+            self._before.append(text)
+            return ()
+        self._out = []
+        for piece in text[:LONGEST].split("\r"):  # a progress bar's, or a lost line feed
+            cleaned = clean(piece)
+            for part in self._parts(cleaned):
+                self._read(Line(number, part, part.lower(), body(part)))
+            self._before.append(cleaned)
+        return self._out
+
+    def flush(self) -> Sequence[CrashEvent]:
+        """The log ended or fell silent: close what is open."""
+        self._out = []
+        self._close_pending()
+        self._finish()
+        self.failure = None
+        return self._out
+
+    # -- lines -----------------------------------------------------------------------------------
+
+    def _parts(self, text: str) -> list[str]:
+        """A line, cut where another line was glued to it."""
+        if "\\n" in text and ("\\r\\n" in text or text.lstrip().startswith("{")):
+            text = text.replace("\\r\\n", "\n").replace("\\n", "\n")
+        parts = text.split("\n") if "\n" in text else [text]
+        if "rst:" in text or "ESP-ROM" in text or "ets " in text or "RST:" in text:
+            parts = [cut for part in parts for cut in forms.BOOT_SPLIT.split(part) if cut]
+        return parts
+
+    def _read(self, line: Line) -> None:
+        known = self._boot(line)
+        known |= watchdog.read(self, line)
+        known |= heads.read(self, line)
+        known |= bodies.read(self, line)
+        draft = self.open
+        if draft is not None and not draft.ended and len(draft.text) < TEXT_LINES:
+            draft.text.append(line.text)
+        if not known:
+            self._age(line)
+
+    def _age(self, line: Line) -> None:
+        """A line of no known form: a log that goes on ends a crash."""
+        went_on = ordinary(line.text)
+        if self.pending is not None:
+            self.pending.age(went_on)
+            if self.pending.over:
+                self._close_pending()
+        draft = self.open
+        if draft is None:
+            return
+        if draft.booted:
+            draft.booted += 1
+            if draft.booted > BANNER_TO_RESET:
+                self._finish()
+            return
+        if went_on:
+            draft.went_on += 1
+        else:
+            draft.quiet += 1
+        limit = 1 if draft.previous_boot else GONE_ON
+        if draft.went_on >= limit or draft.quiet > QUIET:
+            self._finish()
+
+    # -- crashes ---------------------------------------------------------------------------------
+
+    def crash(self, kind: str, line: Line, *, at: int | None = None) -> Draft:
+        """Evidence of a crash on this line: of the open one, or of a new one that begins here.
+
+        `at` is the line of its first evidence, where that came earlier.
+        """
+        draft = self.open
+        if draft is not None and not self._continues(draft, kind):
+            self._finish()
+            draft = None
+        if draft is None:
+            draft = self.begin(Draft(at or line.number))
+            draft.witness(kind)
+            self._out.append(Began(kind, draft.line, line.text))
+        else:
+            draft.witness(kind)
+        return draft
+
+    def begin(self, draft: Draft) -> Draft:
+        """Open a draft, with what is known of the boot and the log before it."""
+        draft.chip, draft.firmware, draft.elf = self.chip, self.version, self.boot_sha
+        draft.before = tuple(clean(text) for text in self._before)
+        for text in reversed(draft.before):
+            if match := forms.UPTIME.search(text):
+                draft.uptime = int(match["ms"])
+                break
+        self.open = draft
+        return draft
+
+    def _continues(self, draft: Draft, kind: str) -> bool:
+        """Whether new evidence of `kind` belongs to the open crash."""
+        if draft.previous_boot or draft.ended:
+            return False
+        if kind in _CONTINUING and (kind in draft.evidence or kind == "coredump"):
+            return True
+        if draft.evidence[-1] == "heap_corruption":
+            return True  # found by a check: the program goes on until it trips over it
+        if draft.went_on:
+            return not draft.body_done and draft.went_on < GONE_ON
+        if draft.body_done and not draft.dumping:
+            return kind == "abort" and draft.evidence[-1] == "task_wdt"
+        return True
+
+    def _finish(self) -> None:
+        """Close the open crash and tell it."""
+        draft, self.open = self.open, None
+        if draft is None:
+            return
+        record = draft.build()
+        if draft.previous_boot:
+            if self.last is not None and self.last.pc == record.pc and record.pc is not None:
+                return  # its own text was in this log already
+            self._out.append(Began(record.kind, record.line, draft.text[0] if draft.text else ""))
+        self.last = record
+        self._tail = True
+        self._out.append(Finished(record))
+
+    def flush_open(self) -> None:
+        """Close the open crash: another begins, or its report is complete."""
+        self._finish()
+
+    def tell(self, event: CrashEvent) -> None:
+        """Add an event to what `feed` returns."""
+        self._out.append(event)
+
+    def _close_pending(self) -> None:
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            self._out.append(pending.warning())
+
+    def watchdog(self, pending: Pending) -> Pending:
+        """A task watchdog was triggered: it is a warning until it aborts."""
+        self._close_pending()
+        self.pending = pending
+        return pending
+
+    # -- boots -----------------------------------------------------------------------------------
+
+    def _boot(self, line: Line) -> bool:
+        """The ROM's and the boot loader's lines."""
+        known = False
+        if forms.BANNER.match(line.text):
+            self._close_pending()
+            self.chip = chips.chip_of_banner(line.text)
+            if self.open is not None:
+                self.open.ended = True
+                self.open.booted = 1
+                self.open.chip = self.open.chip or self.chip
+            known = True
+        if "rst:" in line.low and (match := forms.RESET.match(line.text)):
+            self._reset(line, match["code"], match["name"], match["boot"], match["mode"])
+            known = True
+        if forms.REBOOTING.match(line.body):
+            if self.open is not None:
+                self.open.ended = True
+            self._tail = True
+            known = True
+        if match := forms.APP_VERSION.search(line.text):
+            self.version = match["version"]
+        if match := forms.APP_SHA.search(line.text):
+            self.boot_sha = match["sha"]
+        if match := forms.BOOT_FAILED.search(line.text):
+            if self._boot_failure != match[0]:
+                self._boot_failure = match[0]
+                self._out.append(Warned("boot_failure", line.number, match[0]))
+            known = True
+        return known
+
+    def _reset(
+        self, line: Line, code: str, name: str | None, boot: str | None, mode: str | None
+    ) -> None:
+        crashed = self.open is not None or self._tail
+        if self.open is not None:
+            self.open.reset_reason = name
+        self._close_pending()
+        self._finish()
+        watchdog_reset = name is not None and forms.WATCHDOG_RESET.search(name) is not None
+        self._out.append(
+            Reset(
+                line.number,
+                int(code[:10], 16),
+                name,
+                int(boot[:10], 16) if boot else None,
+                mode,
+                self.chip,
+                crashed,
+                watchdog_reset and not crashed,
+            )
+        )
+        if name is not None and "RTCWDT" in name.upper():
+            self._out.append(Warned("rtc_wdt", line.number, line.text))
+        self._tail = False
+        self.version = self.boot_sha = self._boot_failure = None

@@ -1,0 +1,106 @@
+"""A line of a log as people and hosts hand it on: colours, prefixes, quoting, escapes.
+
+Logs reach us through terminals, log hosts, issue trackers and word processors. What each adds is
+taken off here, once, so that the forms of `forms.py` describe only what the chip prints.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_COLOUR = re.compile(
+    r"(?:\x1b|\x9b|␛|←|\\x1b|\\u001b|\\u241b|\\033|\\e|#033|ESC|\^\[)\[[0-9;?]*[A-Za-z]"
+    r"|\[(?:[0-9]{1,3};)*[0-9]{1,3}m"  # the escape character itself was lost on the way
+    r"|\x1b[@-Z\\-_]",
+    re.IGNORECASE,
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'", "“": '"', "”": '"', "\xa0": " "})
+
+_STAMP = r"\d{1,2}:\d{2}:\d{2}(?:[.,:]\d{1,9})?"
+_DATE = (
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}(?:[-/.]\d{2,4})?|[A-Z][a-z]{2} +\d{1,2})"
+)
+_PREFIX = re.compile(
+    r"\s*(?:"
+    r">+|\|(?=\s)|```\w*"  # Markdown
+    rf"|\[?(?:{_DATE}[ T]+)?{_STAMP}(?:Z|[+-]\d\d:?\d\d)?\]?(?:\s*->)?"  # log hosts, IDEs
+    rf"|\[{_DATE}[^\]]*\]"
+    r"|(?:INFO|WARNING|ERROR|DEBUG)(?=\s)"  # the esphome command line
+    r"|\((?:MainThread|Thread-\d+)\)|\[[a-z_]+(?:\.[a-z_0-9]+)+\]"  # Home Assistant
+    r")"
+)
+
+_NEEDLES = (
+    "guru med", "panic", "abort() was", "called at pc", "assert", "stack overflow in", "canary",
+    "smashing", "corrupt heap", "brownout det", "watchdog got", "task_wdt", "tasks currently",
+    "crash detected", "dump", "backtrace", "mepc", "exc", "mcause", "terminate c", "error_check f",
+    "sanitizer", "runtime err", "undefined behav", "fatal e", "rst:0x", "esp-rom:", "ets j",
+    "rebooting", "elf file", "app version", "failure", "flash read", "csum err", "invalid head",
+    "bootable", "checksum fail", "project name", "protection fault", "wdt timeout",
+)  # fmt: skip
+"""Every form that can begin something holds one of these, in lower case."""
+
+_BYTE_NEEDLES = tuple(needle.encode() for needle in _NEEDLES)
+
+_ORDINARY = re.compile(
+    r"(?:^|[^\w])[EWIDV] \((?:\d+|\d\d:\d\d:\d\d\.\d{3})\) "
+    r"(?!task_wdt|esp_core_dump|Detected|CRASH)[\w.\-]+:"  # ESP-IDF
+    r"|\[(?:[EWIDVC]|VV)\]\[(?!esp32\.crash)[\w.\-]+:\d+\]"  # ESPHome
+    r"|\[ *\d+\]\[[EWIDV]\]\[[^\]]+:\d+\]"  # Arduino
+)
+
+
+def matters(text: str) -> bool:
+    """Whether a line can begin a crash, a boot or a warning (may say yes too often)."""
+    return any(map(text.lower().__contains__, _NEEDLES))
+
+
+def loud(data: bytes) -> bool:
+    """Whether any line of these bytes may matter. Runs at about memory speed."""
+    return any(map(data.lower().__contains__, _BYTE_NEEDLES))
+
+
+def needles_in(low: bytes) -> list[bytes]:
+    """Which needles stand in these bytes, which must be lower case already."""
+    return [needle for needle in _BYTE_NEEDLES if needle in low]
+
+
+def clean(text: str) -> str:
+    """A line without colours (in any spelling), control characters and HTML entities."""
+    if "[" in text or "\x1b" in text or "\x9b" in text:
+        text = _COLOUR.sub("", text)
+    if "&" in text:
+        text = html.unescape(text)
+    if not text.isascii() or "`" in text:
+        text = text.translate(_QUOTES)
+    if '\\"' in text or "\\'" in text:
+        text = text.replace('\\"', '"').replace("\\'", "'")
+    return _CONTROL.sub("", text).rstrip()
+
+
+def body(text: str) -> str:
+    """A clean line without what log hosts and quoting put in front of it."""
+    at = 0
+    while match := _PREFIX.match(text, at):
+        at = match.end()
+    return text[at:].strip()
+
+
+def ordinary(text: str) -> bool:
+    """Whether a clean line is a log record of running firmware (not of its crash)."""
+    return _ORDINARY.search(text) is not None
+
+
+def bracketed(text: str, start: int) -> str | None:
+    """What stands between the parenthesis at `start` and its partner; to the end if torn."""
+    depth = 0
+    for at in range(start, len(text)):
+        if text[at] == "(":
+            depth += 1
+        elif text[at] == ")":
+            depth -= 1
+            if depth == 0:
+                return text[start + 1 : at]
+    return text[start + 1 :] or None

@@ -1,0 +1,71 @@
+"""The task watchdog: an event that is a crash only if it aborts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rig.console.crash import forms
+from rig.console.crash.events import Warned
+from rig.console.crash.line import Line
+
+if TYPE_CHECKING:
+    from rig.console.crash.reader import CrashReader
+
+_QUIET = 60
+_WENT_ON = 2
+
+
+@dataclass(slots=True)
+class Pending:
+    """A task watchdog that was triggered; whether it aborts is not known yet."""
+
+    line: int
+    text: str
+    task: str | None = None
+    backtrace: list[str] = field(default_factory=list)
+    quiet: int = 0
+    went_on: int = 0
+
+    def age(self, went_on: bool) -> None:
+        """Another line came that is no part of it."""
+        if went_on:
+            self.went_on += 1
+        else:
+            self.quiet += 1
+
+    @property
+    def over(self) -> bool:
+        """The log went on: it did not abort."""
+        return self.went_on >= _WENT_ON or self.quiet > _QUIET
+
+    def warning(self) -> Warned:
+        """What it was, when it did not abort."""
+        return Warned("task_wdt", self.line, self.text, self.task, tuple(self.backtrace))
+
+
+def read(reader: CrashReader, line: Line) -> bool:
+    """Read a line of ESP-IDF's `task_wdt.c`. True when it is one."""
+    low = line.low
+    if not ("task_wdt" in low or "watchdog got" in low or "tasks currently" in low):
+        return False
+    if forms.WDT_HEAD.search(line.text):
+        if reader.open is not None and reader.open.body_done:
+            reader.open.went_on += 1
+        reader.watchdog(Pending(line.number, line.text))
+        return True
+    match = forms.WDT_LINE.search(line.text) or forms.WDT_LINE.search(line.body)
+    if match is None:
+        return False
+    fatal = reader.open is not None and "task_wdt" in reader.open.evidence
+    pending = reader.pending
+    if pending is None and not fatal:
+        pending = reader.watchdog(Pending(line.number, line.text))
+    if match["task"] and pending is not None and pending.task is None:
+        pending.task = match["task"].strip()
+    if match["abort"] and pending is not None:
+        reader.pending = None
+        draft = reader.crash("task_wdt", line, at=pending.line)
+        draft.task = draft.task or pending.task
+        draft.backtrace = draft.backtrace or pending.backtrace
+    return True

@@ -1,0 +1,125 @@
+"""Serial logs as files and pipes: bytes in, crash events out, in flat memory.
+
+Most of a log is of no interest to triage. While no crash is open, a block of bytes is searched for
+the needles of the crash forms at about memory speed, and only lines that hold one are read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from rig.console.crash import CrashEvent, CrashReader
+from rig.console.crash.text import needles_in
+
+BLOCK = 1 << 18
+"""Bytes read at a time."""
+LONGEST = 1 << 16
+"""Bytes of a line that are kept; a longer one (a binary file) is cut here."""
+CONTEXT = 20
+DENSE = 64
+"""Above one needle in so many bytes, looking for each costs more than reading every line."""
+
+_UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def read_log(file: BinaryIO, *, reader: CrashReader | None = None) -> Iterator[CrashEvent]:
+    """Every crash event of a log, in the order of its text. Streams; memory does not grow.
+
+    UTF-8 and Latin-1 are read alike, UTF-16 by its byte order mark. Lines end in LF, CRLF, or CR
+    alone; line numbers count from 1.
+    """
+    reader = reader or CrashReader()
+    number = 1
+    for block in _blocks(file):
+        yield from _read_block(reader, block, number)
+        number += block.count(b"\n")
+    yield from reader.flush()
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, many at a time, each ended by a line feed."""
+    first = file.read(BLOCK)
+    encoding = _UTF16.get(first[:2])
+    bare_cr = encoding is None and b"\n" not in first and b"\r" in first
+    carry = b""
+    odd = b""
+    skipping = False
+    chunk = first
+    while chunk:
+        if encoding is not None:
+            raw = odd + chunk
+            even = len(raw) & ~1
+            odd = raw[even:]
+            chunk = raw[:even].decode(encoding, "replace").encode("utf-8", "replace")
+        if bare_cr:
+            chunk = chunk.replace(b"\r", b"\n")
+        if skipping:
+            _, newline, chunk = chunk.partition(b"\n")
+            skipping = not newline
+        data = carry + chunk if carry else chunk
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield data[:end]
+        carry = data[end:]
+        if len(carry) > LONGEST:
+            yield carry[:LONGEST] + b"\n"
+            carry, skipping = b"", True
+        chunk = file.read(BLOCK)
+    if carry:
+        yield carry + b"\n"
+
+
+def _read_block(reader: CrashReader, block: bytes, number: int) -> Iterator[CrashEvent]:
+    """The events of whole lines, of which the first has `number`."""
+    low = block.lower()
+    present = needles_in(low)
+    if reader.idle and not present:
+        _remember(reader, block)
+        return
+    marks = _marks(low, present)
+    at, size = 0, len(block)
+    while at < size:
+        if reader.idle and marks is not None:
+            nearest = bisect_left(marks, at)
+            if nearest == len(marks):
+                _remember(reader, block[at:])
+                return
+            start = block.rfind(b"\n", at, marks[nearest]) + 1 or at
+            if start > at:
+                skipped = block[at:start]
+                _remember(reader, skipped)
+                number += skipped.count(b"\n")
+                at = start
+        end = block.find(b"\n", at)
+        line = block[at:end] if end - at <= LONGEST else block[at : at + LONGEST]
+        yield from reader.feed(number, line.decode("utf-8", "replace").rstrip("\r"))
+        number += 1
+        at = end + 1
+
+
+def _marks(low: bytes, present: list[bytes]) -> list[int] | None:
+    """Where the needles stand, in order; None when they stand everywhere."""
+    marks: list[int] = []
+    limit = len(low) // DENSE + 16
+    for needle in present:
+        at = low.find(needle)
+        while at >= 0:
+            marks.append(at)
+            if len(marks) > limit:
+                return None
+            at = low.find(needle, at + 1)
+    marks.sort()
+    return marks
+
+
+def _remember(reader: CrashReader, lines: bytes) -> None:
+    """Hand the reader the last lines of what was skipped."""
+    at = len(lines)
+    for _ in range(CONTEXT + 1):
+        at = lines.rfind(b"\n", 0, at)
+        if at < 0:
+            break
+    for line in lines[at + 1 :].splitlines()[-CONTEXT:]:
+        reader.note(line[:1024].decode("utf-8", "replace"))
