@@ -37,7 +37,8 @@ SMASHED = re.compile(r"Stack smashing protect failure!?|\*\*\* stack smashing de
 HEAP = re.compile(r"CORRUPT HEAP:\s*(?P<reason>.*?(?:got 0x[0-9a-f]{1,8}|$))", _I)
 BROWNOUT = re.compile(r"(?<![\"'])Brownout detector was triggered(?=\W*$|ets |ESP-ROM)", _I)
 TERMINATE = re.compile(
-    r"terminate called(?: after throwing an instance of '[^']*'?| without an active exception| recursively)?",
+    r"terminate called(?: after throwing an instance of '[^']*'?| without an active exception"
+    r"| recursively)?",
     _I,
 )
 WHAT = re.compile(r"^\s*what\(\):\s*(?P<what>.*)", _I)
@@ -68,7 +69,8 @@ ASSERT_ROM = re.compile(
     r"ASSERT_(?:ERR|PARAM)(?P<open>\().*\), in (?P<file>\S+) at line (?P<line>\d+)", _I
 )
 ASSERT_BLE = re.compile(
-    r"(?:BLE|BT controller) assert:? (?:line (?P<line>\d+) in function (?P<func>\w+)|(?P<file>\S+\.c)[ ,]+(?P<line2>\d+))",
+    r"(?:BLE|BT controller) assert:? (?:line (?P<line>\d+) in function (?P<func>\w+)"
+    r"|(?P<file>\S+\.c)[ ,]+(?P<line2>\d+))",
     _I,
 )
 ASSERT_PATH = re.compile(
@@ -111,11 +113,12 @@ STATUS_CHAIN = re.compile(r'"CallChain":\s*\[(?P<chain>[^\]]*)', _I)
 # -- other run times -----------------------------------------------------------------------------
 
 RUST_HEAD = re.compile(
-    r"={8,}\s*PANIC\s*={8,}|panicked at |!! A panic occurr?ed|^\s*Exception occurr?ed (?:on \w+ )?'",
+    r"={8,}\s*PANIC\s*={8,}|panicked at \S|!! A panic occurr?ed"
+    r"|^\s*Exception occurr?ed (?:on \w+ )?'",
     _I,
 )
 RUST_CAUSE = re.compile(
-    rf"Exception '(?P<reason>[^']+)'(?: mepc=(?P<pc>{ADDRESS}))?(?:, mtval=(?P<address>{ADDRESS}))?",
+    rf"Exception '(?P<reason>[^']+)' mepc=(?P<pc>{ADDRESS})(?:, mtval=(?P<address>{ADDRESS}))?",
     _I,
 )
 RUST_CAUSE_OLD = re.compile(
@@ -128,7 +131,8 @@ ZEPHYR_PC = re.compile(rf"\*\*\s+PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>{ADDR
 ROM_FATAL = re.compile(r"Fatal exception ?\(?(?P<cause>\d+)\)?:?\s*\(?(?P<reason>[A-Za-z]+)?", _I)
 ROM_EPC = re.compile(rf"\bepc1=(?P<pc>{ADDRESS}).*?excvaddr=(?P<address>{ADDRESS})", _I)
 SANITIZER = re.compile(
-    r"(?:ERROR|WARNING): (?P<reason>(?:Address|HWAddress|Memory|Thread|Leak|UndefinedBehavior)Sanitizer: .+)",
+    r"(?:ERROR|WARNING): "
+    r"(?P<reason>(?:Address|HWAddress|Memory|Thread|Leak|UndefinedBehavior)Sanitizer: .+)",
     _I,
 )
 RUNTIME_ERROR = re.compile(r"(?P<file>\S+):(?P<line>\d+):\d+: runtime error: (?P<reason>.+)", _I)
@@ -173,7 +177,8 @@ APP_VERSION = re.compile(r"App version:\s+(?P<version>\S+)", _I)
 APP_SHA = re.compile(r"(?:app_init|cpu_start): ELF file SHA256:\s+(?P<sha>[0-9a-f]{6,64})", _I)
 BOOT_FAILED = re.compile(
     r"invalid header: \S+|flash read err, \d+|csum err:\S+|Checksum fail\w*\..*"
-    r"|No bootable app partitions.*|Factory app partition is not bootable|load partition table error!|ets_main\.c \d+",
+    r"|No bootable app partitions.*|Factory app partition is not bootable"
+    r"|load partition table error!|ets_main\.c \d+",
     _I,
 )
 UPTIME = re.compile(r"(?:^|\W)[EWIDV] \((?P<ms>\d{1,13})\) ")
