@@ -171,8 +171,18 @@ class Skipped(msgspec.Struct, frozen=True, tag="skipped"):
     size: int
 
 
+class Comparing(msgspec.Struct, frozen=True, tag="comparing"):
+    """The chip computes the MD5 of this region, to see whether it must be written at all."""
+
+    region: int
+    regions: int
+    name: str
+    offset: int
+    size: int
+
+
 class Verifying(msgspec.Struct, frozen=True, tag="verifying"):
-    """The chip computes the MD5 of this region."""
+    """The chip computes the MD5 of this region, which must be that of the bundle's bytes."""
 
     region: int
     regions: int
@@ -227,6 +237,7 @@ Event = (
     | Erasing
     | Writing
     | Skipped
+    | Comparing
     | Verifying
     | Verified
     | Reading

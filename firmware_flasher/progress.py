@@ -19,6 +19,7 @@ from rich.progress import (
 
 from firmware_flasher.messages import (
     ChipFound,
+    Comparing,
     Connecting,
     Erasing,
     Event,
@@ -55,8 +56,6 @@ def line_of(event: Event) -> str | None:
             return f"erasing 0x{size:x} bytes at 0x{offset:x}"
         case Skipped():
             return f"{_place(event)} unchanged, left alone"
-        case Verifying():
-            return f"{_place(event)} verifying"
         case Verified():
             return f"{_place(event)} verified"
         case Retrying(reason=reason, baud=baud):
@@ -68,7 +67,7 @@ def line_of(event: Event) -> str | None:
     return None
 
 
-def _place(event: Writing | Skipped | Verifying | Verified) -> str:
+def _place(event: Writing | Comparing | Skipped | Verifying | Verified) -> str:
     return f"[{event.region}/{event.regions}] {event.name} at 0x{event.offset:x}:"
 
 
@@ -110,6 +109,10 @@ class Display:
             return
         if isinstance(event, Writing):
             self._moved(f"{_place(event)} writing", event.done, event.size)
+        elif isinstance(event, Comparing):
+            self._moved(f"{_place(event)} comparing", 0, event.size)
+        elif isinstance(event, Verifying):
+            self._moved(f"{_place(event)} verifying", event.size, event.size)
         elif isinstance(event, Reading):
             self._moved(f"reading from 0x{event.offset:x}", event.done, event.size)
         elif (line := line_of(event)) is not None:
@@ -124,8 +127,6 @@ class Display:
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=size)
         share = done / size if size else 1.0
-        if self._progress.disable and (
-            share >= self._told + PLAIN_STEP or share >= 1.0 > self._told
-        ):
+        if self._progress.disable and share >= min(self._told + PLAIN_STEP, 1.0) > self._told:
             self._told = share
             self._console.print(escape(f"{what} {done} of {size} bytes"))

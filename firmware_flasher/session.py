@@ -19,6 +19,7 @@ from firmware_flasher.diagnose import is_noise, is_vanished
 from firmware_flasher.messages import (
     ChipFound,
     ChipInfo,
+    Comparing,
     Connecting,
     Done,
     EraseRequest,
@@ -291,25 +292,28 @@ class Session:
         """Write one piece, verified by the chip's MD5; which of the four words it came to."""
         place = _Place(index + 1, len(request.pieces), piece)
         wrote = verified = False
-        md5sum = esp.flash_md5sum
+        md5sum, begin = esp.flash_md5sum, esp.flash_begin
 
         def watched_md5sum(address: int, size: int) -> Any:
             nonlocal verified
             if wrote and not request.verify:
                 raise NotImplementedInROMError(esp, md5sum)  # esptool's word for "cannot ask"
             verified = True
-            self._emit(Verifying(*place.fields()))
+            self._emit((Verifying if wrote else Comparing)(*place.fields()))
             return md5sum(address, size)
+
+        def watched_begin(*args: Any, **kwargs: Any) -> Any:
+            if not esp.IS_STUB:  # the ROM erases all of the region now, the stub as it writes
+                self._emit(Erasing(piece.offset, len(piece.data)))
+            return begin(*args, **kwargs)
 
         def progress(done: int, total: int, prefix: str) -> None:
             nonlocal wrote, verified
             wrote, verified = True, False
             self._emit(place.writing(done, total, prefix))
 
-        if not esp.IS_STUB:
-            self._emit(Erasing(piece.offset, len(piece.data)))
         self._logger.progress = progress
-        esp.flash_md5sum = watched_md5sum
+        esp.flash_md5sum, esp.flash_begin = watched_md5sum, watched_begin
         try:
             cmds.write_flash(
                 esp,
@@ -323,7 +327,7 @@ class Session:
             )
         finally:
             self._logger.progress = None
-            del esp.flash_md5sum
+            del esp.flash_md5sum, esp.flash_begin
         if not verified:
             return "unverified"  # an encrypted region, or secure download mode: no chip can say
         self._emit((Verified if wrote else Skipped)(*place.fields()))
