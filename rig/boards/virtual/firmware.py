@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rig.errors import FirmwareError
 
 TABLE_MAGIC = b"SRIG-FUNCTIONS\0\0"
 _APP_DESC_MAGIC = b"\x32\x54\xcd\xab"
-_ESP32C3 = 5
-_NOT_SAVED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What is at `address` on the chip. `offset` is the data's place in the image file."""
+    """What is at `address` on the chip."""
 
     address: int
     data: bytes
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +67,10 @@ class Function:
 class AppImage:
     """An application image. `functions` is empty in firmware that is not the model's."""
 
-    entry: int
     segments: tuple[Segment, ...]
     descriptor: AppDescriptor
-    functions: Mapping[str, Function] = field(default_factory=dict)
-    calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    functions: Mapping[str, Function]
+    calls: Mapping[tuple[str, str], int]
 
     def function(self, name: str) -> Function:
         """The function of that qualified name. Raises `FirmwareError` when there is none."""
@@ -98,26 +94,23 @@ def _bad(what: str) -> FirmwareError:
 
 
 def parse_app(data: bytes) -> AppImage:
-    """Read an application image (`data` may go on after its end). Raises `FirmwareError`."""
+    """Read an application image (`data` may go on after its end). Raises `FirmwareError`.
+
+    Checksum and hash are the boot code's to verify.
+    """
     try:
-        entry, segments = read_segments(data)
-        descriptor = _descriptor(segments[0].data)
-        functions, calls = _table(segments)
+        segments = _segments(data)
+        return AppImage(segments, _descriptor(segments[0].data), *_table(segments))
     except (struct.error, IndexError) as error:
         raise _bad(f"it is cut short ({error})") from error
-    return AppImage(entry, segments, descriptor, functions, calls)
 
 
-def read_segments(data: bytes) -> tuple[int, tuple[Segment, ...]]:
-    """Entry point and segments of an application's or bootloader's image.
-
-    Raises `FirmwareError` for what is none. Checksum and hash are the boot code's to verify.
-    """
-    if len(data) < 24 or data[0] != 0xE9:
-        raise _bad(f"expected magic 0xe9, found {data[:1].hex() or 'nothing'}")
-    count, entry, chip = data[1], *struct.unpack_from("<I4xH", data, 4)
-    if chip != _ESP32C3:
-        raise _bad(f"expected chip id {_ESP32C3}, found {chip}")
+def _segments(data: bytes) -> tuple[Segment, ...]:
+    if data[:1] != b"\xe9":
+        raise _bad(f"expected magic e9, found {data[:1].hex() or 'nothing'}")
+    count, chip = data[1], struct.unpack_from("<H", data, 12)[0]
+    if chip != 5:
+        raise _bad(f"expected chip id 5, found {chip}")
     if not 0 < count <= 16:  # ESP_IMAGE_MAX_SEGMENTS
         raise _bad(f"expected 1 to 16 segments, found {count}")
     segments, at = [], 24
@@ -125,9 +118,9 @@ def read_segments(data: bytes) -> tuple[int, tuple[Segment, ...]]:
         address, size = struct.unpack_from("<II", data, at)
         if size > len(data) - at - 8:
             raise _bad(f"segment {number} of {size:#x} bytes does not fit")
-        segments.append(Segment(address, data[at + 8 : at + 8 + size], at + 8))
+        segments.append(Segment(address, data[at + 8 : at + 8 + size]))
         at += 8 + size
-    return entry, tuple(segments)
+    return tuple(segments)
 
 
 def _text(raw: bytes) -> str:
@@ -158,7 +151,7 @@ def _table(
         if not drom.address <= name < drom.address + len(drom.data):
             raise _bad(f"a function's name lies at {name:#x}, outside of it")
         text = _text(drom.data[name - drom.address :][:256])
-        saved = None if ra == _NOT_SAVED else ra
+        saved = None if ra == 0xFFFFFFFF else ra
         functions.append(Function(text, start, end, touch, frame, saved, _load(segments, touch)))
     edges = drom.data[at + 12 + n_functions * 24 :][: n_calls * 12]
     calls = {
