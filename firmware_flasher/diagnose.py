@@ -6,7 +6,6 @@ exceptions through. Its phrases are those of esptool 5.6 (`loader.py`, `cmds.py`
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import dataclass
 
@@ -26,22 +25,9 @@ from firmware_flasher.errors import (
     WrongChip,
 )
 from firmware_flasher.messages import Failed
+from firmware_flasher.noise import is_noise, is_vanished
 from firmware_flasher.port import Holder, denied, device_path
 
-_GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF)
-_NOISE = re.compile(
-    r"Serial data stream stopped|Packet content transfer stopped|Invalid head of packet"
-    r"|Invalid SLIP escape|No serial data received|No more data to read|Corrupt data"
-    r"|Digest mismatch|Response doesn't match|byte status response|Bad data (length|checksum)"
-    r"|Checksum error|Inflate error|Deflate \w+ error|Expected digest|Read more than expected"
-    r"|Failed to start stub|Not enough data|Too much data|does not match data in flash"
-    r"|flash region is empty|Guru Meditation|Write timeout"
-    r"|Failed to set baud rate"
-)
-_VANISHED = re.compile(
-    r"device disconnected|Input/output error|No such device|returned no data|Bad file descriptor"
-    r"|socket disconnected|Connection reset|Broken pipe|port that is not open"
-)
 _PROTECTED = re.compile(
     r"Secure Boot|Secure Download Mode|security features|ncrypted|flash encryption", re.IGNORECASE
 )
@@ -57,18 +43,8 @@ class Context:
     holders: tuple[Holder, ...] = ()
 
 
-def is_noise(text: str) -> bool:
-    """Whether another attempt, at a lower rate, may mend it: frames broke on the way."""
-    return _NOISE.search(text) is not None
-
-
-def is_vanished(text: str, number: int | None) -> bool:
-    """Whether the port itself went away."""
-    return number in _GONE or _VANISHED.search(text) is not None
-
-
 def diagnose(failed: Failed, context: Context) -> FlashError:
-    """The one error for a failure at `failed.step`: open, connect, then anything later."""
+    """The one error of a failure at `failed.step`: open, connect, then anything later."""
     own = _OWN.get(failed.kind)
     if own is not None:
         return own[0](failed.text, hint=own[1])

@@ -110,15 +110,15 @@ class Display:
         if isinstance(event, Writing):
             self._moved(f"{_place(event)} writing", event.done, event.size)
         elif isinstance(event, Comparing):
-            self._moved(f"{_place(event)} comparing", 0, event.size)
+            self._moved(f"{_place(event)} comparing", 0, event.size, plain=False)
         elif isinstance(event, Verifying):
-            self._moved(f"{_place(event)} verifying", event.size, event.size)
+            self._moved(f"{_place(event)} verifying", event.size, event.size, plain=False)
         elif isinstance(event, Reading):
             self._moved(f"reading from 0x{event.offset:x}", event.done, event.size)
         elif (line := line_of(event)) is not None:
             self._console.print(escape(line), style="dim" if isinstance(event, Log) else None)
 
-    def _moved(self, what: str, done: int, size: int) -> None:
+    def _moved(self, what: str, done: int, size: int, *, plain: bool = True) -> None:
         if what != self._at:
             self._at, self._told = what, 0.0
             if self._task is not None:
@@ -127,6 +127,8 @@ class Display:
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=size)
         share = done / size if size else 1.0
-        if self._progress.disable and share >= min(self._told + PLAIN_STEP, 1.0) > self._told:
+        if not plain or not self._progress.disable:
+            return
+        if share >= min(self._told + PLAIN_STEP, 1.0) > self._told:
             self._told = share
             self._console.print(escape(f"{what} {done} of {size} bytes"))

@@ -15,7 +15,6 @@ from esptool.logger import TemplateLogger, log
 from esptool.util import FatalError, NotImplementedInROMError, flash_size_bytes
 
 from firmware_flasher.chips import CHIPS, chip_name
-from firmware_flasher.diagnose import is_noise, is_vanished
 from firmware_flasher.messages import (
     ChipFound,
     ChipInfo,
@@ -43,6 +42,7 @@ from firmware_flasher.messages import (
     WriteRequest,
     Writing,
 )
+from firmware_flasher.noise import is_noise, is_vanished
 
 ROM_BAUD = 115_200
 """The rate to synchronise at; the ROM finds it by itself (esptool, `ESP_ROM_BAUD`)."""
