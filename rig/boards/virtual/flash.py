@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import mmap
 import time
+from operator import and_
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,6 +92,15 @@ class NorFlash:
                 part = (int.from_bytes(old) & int.from_bytes(part)).to_bytes(len(part))
             await self._spend(here, part, PAGE_SECONDS * (len(part) / 256))
             at += len(part)
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Program a few bytes at once: too short an operation to be cut."""
+        old = self.read(address, len(data))
+        self._map[address : address + len(data)] = bytes(map(and_, old, data))
+
+    def wipe(self, sector: int) -> None:
+        """Erase one sector at once, as the application's own file system does."""
+        self._map[sector : sector + SECTOR] = b"\xff" * SECTOR
 
     async def _spend(self, address: int, content: bytes, seconds: float) -> None:
         """Change a stretch of cells; a cut at fraction f of its time leaves the first f changed."""

@@ -28,8 +28,8 @@ class Store(Protocol):
         """The value, None when there is none of that name."""
         ...
 
-    def put(self, namespace: str, key: str, value: int | str | bytes) -> None:
-        """Keep `value` (an integer is stored as u32). Kept over resets and power cuts."""
+    def put(self, namespace: str, key: str, value: int) -> None:
+        """Store `value` as u32. Kept over resets and power cuts."""
         ...
 
 

@@ -106,7 +106,10 @@ class Uart:
         """Nobody was attached: is there somebody now?"""
         poll = select.poll()
         poll.register(self._master, select.POLLIN)
-        if any(flags & select.POLLHUP for _fd, flags in poll.poll(0)):
+        flags = dict(poll.poll(0)).get(self._master, 0)
+        if flags & select.POLLIN:  # somebody wrote and was gone again
+            self._take(os.read(self._master, 65536))
+        if flags & select.POLLHUP:
             self._timer = self._loop.call_later(ATTACH_POLL, self._look)
             return
         self._attached = True
@@ -143,12 +146,14 @@ class Uart:
         except OSError:  # EIO: the far end was closed
             self._left()
             return
-        room = RX_BOUND - len(self._in)
-        self._in += data[:room]
-        self._got.set()
+        self._take(data)
         if self.paced:
             self._loop.remove_reader(self._master)
             self._timer = self._loop.call_later(len(data) * 10 / self.baud, self._resume)
+
+    def _take(self, data: bytes) -> None:
+        self._in += data[: RX_BOUND - len(self._in)]
+        self._got.set()
 
     def _resume(self) -> None:
         self._loop.add_reader(self._master, self._readable)

@@ -1,0 +1,217 @@
+"""The virtual board as the rig holds it: plugged in when first needed, found again by its home."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from rig.boards.base import Address, FlashPort
+from rig.boards.virtual.process import short_path
+from rig.errors import BoardError
+
+COMMAND = (sys.executable, "-m", "rig.boards.virtual")
+START_SECONDS = 20.0
+"""Until the board's process must have said that it is ready."""
+ANSWER_SECONDS = 10.0
+
+
+def state_folder() -> Path:
+    """Where boards keep their flash: `SENDSPIN_RIG_HOME`, else the user's state folder."""
+    given = os.environ.get("SENDSPIN_RIG_HOME")
+    if given:
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "sendspin-rig"
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualSettings:
+    """Which board. `home` holds its flash; `namespace`: a network namespace, where root allows."""
+
+    number: int = 1
+    home: Path | None = None
+    namespace: bool = True
+
+
+class VirtualBoard:
+    """Board `virtual:NUMBER`. Entering plugs it in; leaving leaves it running, like a real one."""
+
+    kind = "virtual"
+    can_reset = True
+    Settings = VirtualSettings
+
+    def __init__(
+        self,
+        name: str,
+        settings: VirtualSettings | None = None,
+        *,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        """`command` starts its process."""
+        settings = settings or VirtualSettings()
+        self.name = name
+        self.number = settings.number
+        self.home = (settings.home or state_folder() / f"virtual-{self.number}").absolute()
+        self._command = [*command, *([] if settings.namespace else ["--no-netns"])]
+        self._status: dict[str, Any] = {}
+
+    @property
+    def console_url(self) -> str | None:
+        """The pty, by a path that stays the same."""
+        return str(self.home / "uart")
+
+    @property
+    def flash_port(self) -> FlashPort | None:
+        """The same pty; it has no reset lines, so `reset` does that."""
+        url = str(self.home / "uart")
+        return FlashPort(url, chip="esp32c3", before="no-reset", after="no-reset")
+
+    @property
+    def address(self) -> Address | None:
+        """Its Sendspin endpoint, once it was plugged in."""
+        host = self._status.get("address")
+        return Address(host) if host else None
+
+    @property
+    def interface(self) -> str | None:
+        """The host's end of its veth, None on a loopback address."""
+        return self._status.get("interface")
+
+    async def reset(self, *, download: bool = False) -> None:
+        """Reset it, into download mode on request. Raises `BoardError`."""
+        await self.control("reset", download=download)
+
+    async def power(self, on: bool) -> None:
+        """Switch its supply, at once. Raises `BoardError`."""
+        await self.control("power", on=on)
+
+    async def wifi(self, up: bool) -> None:
+        """Switch its access point. Raises `BoardError`."""
+        await self.control("wifi", up=up)
+
+    async def status(self) -> dict[str, Any]:
+        """What the board says of itself (`process.Process.status`)."""
+        return await self.control("status")
+
+    async def talk(self, count: int) -> bool:
+        """Type `talk COUNT` on its console."""
+        await self._plug_in()
+        port = os.open(self.home / "uart", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            os.write(port, f"talk {count}\n".encode())
+        finally:
+            os.close(port)
+        return True
+
+    async def unplug(self) -> None:
+        """End its process, if there is one; the flash keeps its content."""
+        answer = await self._ask({"do": "unplug"})
+        if answer is None:
+            return
+        await asyncio.to_thread(_wait_for_end, self.home / "lock")
+
+    async def __aenter__(self) -> Self:
+        await self._plug_in()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing is held: the board goes on."""
+
+    async def control(self, what: str, **fields: Any) -> dict[str, Any]:
+        """One request to the board's control socket; plugs it in first. Raises `BoardError`."""
+        await self._plug_in()
+        answer = await self._ask({"do": what, **fields})
+        if answer is None or not answer.get("ok"):
+            why = answer.get("error") if answer else "its process is gone"
+            raise BoardError(
+                f"the virtual board {self.name} did not take '{what}': {why}",
+                hint=f"see {self.home / 'board.log'}; any rig command plugs it in again",
+            )
+        self._status = answer
+        return answer
+
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer, None when nobody holds the control socket."""
+        try:
+            with short_path(self.home) as short:
+                reader, writer = await asyncio.open_unix_connection(f"{short}/control")
+        except OSError:
+            return None
+        try:
+            writer.write(json.dumps(request).encode() + b"\n")
+            line = await asyncio.wait_for(reader.readline(), ANSWER_SECONDS)
+            return dict(json.loads(line)) if line else None
+        except (OSError, TimeoutError, ValueError):
+            return None
+        finally:
+            writer.close()
+
+    async def _plug_in(self) -> None:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while (answer := await self._ask({"do": "status"})) is None:
+            said = await self._start()
+            if said.get("error"):
+                raise BoardError(said["error"], hint=said.get("hint"))
+            if asyncio.get_running_loop().time() > deadline:
+                raise BoardError(
+                    f"the virtual board {self.name} did not start within {START_SECONDS:.0f} s",
+                    hint=f"see {self.home / 'board.log'}",
+                )
+        self._status = answer
+
+    async def _start(self) -> dict[str, Any]:
+        """Start its process, detached; what that said: ready, busy, or an error."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            log = (self.home / "board.log").open("ab")
+        except OSError as error:
+            raise BoardError(
+                f"cannot keep the virtual board in {self.home}: {error.strerror}",
+                hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
+            ) from error
+        told, tell = os.pipe()
+        where = ["--home", str(self.home), "--number", str(self.number)]
+        with log:
+            process = subprocess.Popen(  # noqa: ASYNC220 - it goes to the background at once
+                [*self._command, *where, "--ready-fd", str(tell)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[tell],
+                start_new_session=True,
+            )
+        os.close(tell)
+        try:
+            line = await asyncio.wait_for(asyncio.to_thread(_read_all, told), START_SECONDS)
+        except TimeoutError:
+            process.kill()
+            line = b""
+        finally:
+            await asyncio.to_thread(process.wait)
+        if not line:
+            tail = (self.home / "board.log").read_text(errors="replace").strip().splitlines()
+            return {
+                "error": f"the virtual board {self.name} could not start"
+                + (f": {tail[-1]}" if tail else ""),
+                "hint": f"see {self.home / 'board.log'}",
+            }
+        return dict(json.loads(line))
+
+
+def _read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as pipe:
+        return pipe.readline()
+
+
+def _wait_for_end(lock: Path) -> None:
+    """Wait until no process holds the board's lock."""
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,0 +1,262 @@
+"""The board as a process: its home folder, its control socket, and a clean end in every case.
+
+In the home folder: `lock` (held while the board is plugged in), `uart` (link to the pty), `control`
+(unix socket; one JSON object a line each way), `flash.bin`, `board.log` (the model's own errors).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rig.boards.virtual.chip import Application, Chip
+from rig.boards.virtual.flash import NorFlash
+from rig.boards.virtual.net import open_network
+from rig.boards.virtual.uart import Uart
+from rig.boards.virtual.wifi import AccessPoint
+from rig.errors import BoardError
+
+_MAX_REQUEST = 4096
+
+
+class Busy(BoardError):
+    """Another process holds the home folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to plug the board in."""
+
+    home: Path
+    number: int = 1
+    namespace: bool = True
+    ssid: str = "virtual-air"
+    passphrase: str = "only-a-model"
+    idle_seconds: float = 3600.0
+    """Unplugs itself after this long without a client on control, UART or network."""
+    ready: int | None = None
+    """Descriptor on which to say that it is ready, or why not."""
+
+
+def mac_address(home: Path, number: int) -> bytes:
+    """The board's MAC: locally administered, the same for the same home and number."""
+    digest = hashlib.sha256(f"{home.resolve()}#{number}".encode()).digest()
+    return b"\x7e\xdf\xa1" + digest[:2] + bytes([number & 0xFF])
+
+
+def take_lock(home: Path) -> int | None:
+    """Hold the home folder; None when another process does. Raises `BoardError`."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BoardError(
+            f"cannot keep the virtual board in {home}: {error.strerror}",
+            hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+@contextlib.contextmanager
+def short_path(folder: Path) -> Any:
+    """A name for `folder` that fits into a unix socket's address however deep the folder lies."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+class Process:
+    """The running board: chip, UART and network, under the control socket."""
+
+    def __init__(self, options: Options, application: Application) -> None:
+        self._options = options
+        self._application = application
+        self._over = asyncio.Event()
+        self._broken: BaseException | None = None
+        self._last_control = time.monotonic()
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    async def run(self) -> int:
+        """Live until unplugged; the exit code. Raises `BoardError` when it cannot start."""
+        home = self._options.home
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
+        mac = mac_address(home, self._options.number)
+        seed = f"{home.resolve()}#{self._options.number}"
+        with NorFlash(home / "flash.bin") as flash:
+            self.network, self._why = await open_network(
+                seed, mac, namespace=self._options.namespace
+            )
+            self.uart = Uart()
+            self.chip = Chip(
+                flash=flash,
+                uart=self.uart,
+                network=self.network,
+                access_point=AccessPoint(self._options.ssid, self._options.passphrase),
+                mac=mac,
+                application=self._application,
+                failed=self._failed,
+            )
+            with short_path(home) as short:
+                _link(home / "uart", self.uart.path)
+                (home / "control").unlink(missing_ok=True)
+                server = await asyncio.start_unix_server(
+                    self._client, f"{short}/control", limit=_MAX_REQUEST
+                )
+            try:
+                await self.chip.power(True)
+                self._say_ready()
+                await self._until_unplugged()
+            finally:
+                server.close()
+                for writer in list(self._clients):
+                    writer.close()
+                await self.chip.power(False)
+                await self.network.close()
+                self.uart.close()
+                for name in ("uart", "control"):
+                    (home / name).unlink(missing_ok=True)
+        if self._broken is not None:
+            traceback.print_exception(self._broken)
+            return 70
+        return 0
+
+    def _failed(self, error: BaseException) -> None:
+        self._broken = error
+        self._over.set()
+
+    def _say_ready(self) -> None:
+        if self._options.ready is not None:
+            os.write(self._options.ready, b'{"ready": true}\n')
+            os.close(self._options.ready)
+
+    async def _until_unplugged(self) -> None:
+        while not self._over.is_set():
+            seen = max(self._last_control, self.uart.last_client)
+            if self._clients or self.uart.attached or self.chip.sockets:
+                seen = time.monotonic()
+            left = seen + self._options.idle_seconds - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._over.wait(), min(left, 60.0) + 0.01)
+            except TimeoutError:
+                continue
+
+    # -- control ----------------------------------------------------------------------------------
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests `{"do": NAME, ...}`, each answered by an object with `ok`."""
+        self._clients.add(writer)
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+                self._last_control = time.monotonic()
+        except (ConnectionError, ValueError):  # gone, or a line longer than any request
+            return
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        actions: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "status": self._nothing,
+            "reset": self._reset,
+            "power": self._power,
+            "wifi": self._wifi,
+            "pacing": self._pacing,
+            "unplug": self._unplug,
+        }
+        try:
+            request = json.loads(line)
+            action = actions[request["do"]]
+        except (ValueError, KeyError, TypeError):
+            return {"ok": False, "error": f'a request is {{"do": one of {", ".join(actions)}}}'}
+        await action(request)
+        return {"ok": True, **self.status()}
+
+    def status(self) -> dict[str, Any]:
+        """What the board's owner may want to know."""
+        chip, network = self.chip, self.network
+        return {
+            "pid": os.getpid(),
+            "uart": self.uart.path,
+            "mac": chip.mac.hex(":"),
+            "state": chip.state,
+            "firmware": chip.firmware,
+            "address": network.address,
+            "joined": chip.station is not None and chip.station.joined,
+            "network": network.kind,
+            "interface": network.interface,
+            "no_namespace": self._why,
+        }
+
+    async def _nothing(self, _request: dict[str, Any]) -> None: ...
+
+    async def _reset(self, request: dict[str, Any]) -> None:
+        await self.chip.reset(download=bool(request.get("download")))
+
+    async def _power(self, request: dict[str, Any]) -> None:
+        await self.chip.power(bool(request.get("on", True)))
+
+    async def _wifi(self, request: dict[str, Any]) -> None:
+        self.chip.access_point.on = bool(request.get("up", True))
+        self.network.on_air()
+
+    async def _pacing(self, request: dict[str, Any]) -> None:
+        self.uart.paced = bool(request.get("on", True))
+
+    async def _unplug(self, _request: dict[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(0.02, self._over.set)  # after the answer
+
+
+def _link(link: Path, target: str) -> None:
+    fresh = link.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.rename(link)
+
+
+def main(options: Options, application: Application) -> int:
+    """Plug the board in and stay; the process's exit code.
+
+    With `options.ready` it goes to the background and reports there, as one JSON object.
+    """
+    if options.ready is not None and os.fork():
+        return 0
+    try:
+        lock = take_lock(options.home)
+        if lock is None:
+            raise Busy(f"the virtual board in {options.home} is plugged in already")
+        return asyncio.run(Process(options, application).run())
+    except BoardError as error:
+        busy = isinstance(error, Busy)
+        said: dict[str, Any] = (
+            {"busy": True} if busy else {"error": error.message, "hint": error.hint}
+        )
+        if options.ready is None:
+            print(f"rig: {error}", file=sys.stderr)  # noqa: T201 - this is the program's front door
+        else:
+            os.write(options.ready, json.dumps(said).encode() + b"\n")
+        return error.exit_code
