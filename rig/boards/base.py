@@ -5,9 +5,9 @@ Each way to have one is a module of its own (`serial`, `virtual`, ...), named in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Board(Protocol):
 
     name: str
     kind: str
-    console_writer: Callable[[bytes], object] | None
-    """Types on the console. Set by whoever has it open; None: the board opens it to type."""
+    console_writer: Callable[[bytes], Awaitable[None]] | None
+    """Types on the console (`Capture.write`), set by whoever has it open. None: nobody has."""
 
     @property
     def console_url(self) -> str | None:
@@ -81,3 +81,21 @@ class Board(Protocol):
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class Pluggable(Protocol):
+    """A board whose power the rig itself can take away for good (a model, a relay)."""
+
+    async def unplug(self) -> bool:
+        """Take its power away, free all it holds; False: it was unplugged already."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A board that can say how it is without being touched."""
+
+    async def state(self) -> str:
+        """In a word or two, for a list: `running`, `download mode`, `unplugged`."""
+        ...

@@ -150,7 +150,7 @@ class _Reader:
                     f"one of {', '.join([*known, 'kind'])}",
                 )
         try:
-            return msgspec.convert(table, cls)
+            return msgspec.convert(table, cls, dec_hook=_path)
         except msgspec.ValidationError as error:
             # "Expected `str`, got `int` - at `$.console`": its place is the key in this file.
             text, _, at = str(error).partition(" - at `$")
@@ -160,6 +160,13 @@ class _Reader:
         except BenchError as error:
             # Settings that check themselves say which key it is by beginning with its name.
             self.fail((*key, error.message.split(":")[0]), error.message, error.hint or "another")
+
+
+def _path(kind: type, value: object) -> Path:
+    """msgspec reads every type that settings have, but for paths."""
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError(f"expected a path, got {value!r}")
+    return Path(value)
 
 
 def _lower(text: str) -> str:

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -106,7 +106,7 @@ class PlainBoard:
     def __init__(self, name: str, settings: PlainSettings) -> None:
         self.name = name
         self.settings = settings
-        self.console_writer: Callable[[bytes], object] | None = None
+        self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
 
     @property
     def console_url(self) -> str | None:
@@ -169,7 +169,7 @@ class PlainBoard:
             return True
         typed = talk.replace("{n}", str(count)).encode()
         if self.console_writer is not None:
-            self.console_writer(typed)
+            await self.console_writer(typed)
         else:
             await type_on(self.console_url or "", self.console_baud, typed)
         return True

@@ -20,12 +20,11 @@ IO0_LOW_SECONDS = 0.05
 
 
 def _open(url: str, baud: int = 115_200) -> serial.SerialBase:
-    """Open without touching the lines: pyserial would assert both and reset many boards."""
+    """Open with both lines asserted together, which resets no board wired in the usual way."""
     try:
         port = serial.serial_for_url(url, baudrate=baud, do_not_open=True, timeout=0)
         port.write_timeout = 5
-        port.dtr = False
-        port.rts = False
+        port.dtr = port.rts = True
         port.open()
     except (OSError, ValueError) as error:
         raise BoardError(
@@ -39,6 +38,7 @@ async def reset_by_lines(url: str, *, download: bool = False) -> None:
     """Reset the board on this port, into download mode on request. Raises `BoardError`."""
     port = await asyncio.to_thread(_open, url)
     try:
+        port.dtr = False
         port.rts = True
         await asyncio.sleep(EN_LOW_SECONDS)
         if download:

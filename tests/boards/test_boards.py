@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.boards import open_board
+from rig.boards import KINDS, kind_class, open_board
 from rig.boards.bench import parse_bench
 from rig.boards.plain import PlainBoard
 from rig.errors import BenchError
@@ -33,3 +33,16 @@ def test_a_kind_that_needs_a_bench_file_says_so() -> None:
 def test_a_kind_without_numbers_refuses_one() -> None:
     with pytest.raises(BenchError, match="no numbers"):
         open_board("plain:2")
+
+
+def test_every_kind_that_comes_with_the_rig_can_be_loaded() -> None:
+    for kind in KINDS:
+        assert kind_class(kind).Settings is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["virtual:0", "virtual:", "virtual:x", "virtual:1000", "virtual:²"]
+)
+def test_a_number_that_cannot_be_is_refused(name: str) -> None:
+    with pytest.raises(BenchError, match=r"expected virtual:N"):
+        open_board(name)

@@ -144,8 +144,12 @@ def test_talk_is_typed_on_the_console() -> None:
 
 def test_talk_goes_through_the_attached_console() -> None:
     typed: list[bytes] = []
+
+    async def write(data: bytes) -> None:
+        typed.append(data)
+
     kit = board(console="/dev/nowhere", talk="k{n}")
-    kit.console_writer = typed.append
+    kit.console_writer = write
     assert asyncio.run(kit.talk(2)) is True
     assert typed == [b"k2"]
 

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +46,7 @@ class VirtualBoard:
 
     kind = "virtual"
     can_reset = True
+    console_baud = 115_200
     Settings = VirtualSettings
 
     def __init__(
@@ -62,6 +63,7 @@ class VirtualBoard:
         self.home = (settings.home or state_folder() / f"virtual-{self.number}").absolute()
         self._command = [*command, *([] if settings.namespace else ["--no-netns"])]
         self._status: dict[str, Any] = {}
+        self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
 
     @property
     def console_url(self) -> str | None:
@@ -103,6 +105,9 @@ class VirtualBoard:
 
     async def talk(self, count: int) -> bool:
         """Type `talk COUNT` on its console."""
+        if self.console_writer is not None:
+            await self.console_writer(f"talk {count}\n".encode())
+            return True
         await self._plug_in()
         port = os.open(self.home / "uart", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:
@@ -111,12 +116,19 @@ class VirtualBoard:
             os.close(port)
         return True
 
-    async def unplug(self) -> None:
-        """End its process, if there is one; the flash keeps its content."""
+    async def unplug(self) -> bool:
+        """End its process; False: it has none. The flash keeps its content."""
         answer = await self._ask({"do": "unplug"})
         if answer is None:
-            return
+            return False
         await asyncio.to_thread(_wait_for_end, self.home / "lock")
+        return True
+
+    async def state(self) -> str:
+        """What runs on it, without plugging it in."""
+        answer = await self._ask({"do": "status"})
+        self._status = answer or self._status
+        return str(answer.get("state", "plugged in")) if answer else "unplugged"
 
     async def __aenter__(self) -> Self:
         await self._plug_in()

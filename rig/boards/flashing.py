@@ -1,0 +1,239 @@
+"""From a bundle to a board that runs it: flash, reset with the console attached, see it boot.
+
+async with open_board(name, bench) as board, attach_console(board, store) as console:
+    await flash_board(board, bundle, store, console)
+    booted = await boot_board(board, store)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from firmware_flasher.bundle import Bundle
+from firmware_flasher.errors import FlashError
+from firmware_flasher.flasher import FlashResult, flash
+from firmware_flasher.messages import Event as FlashEvent
+from rig.boards.base import Address, Board
+from rig.console.capture import Capture
+from rig.errors import BenchError, BoardError, FirmwareError, RigError
+from rig.history import Event, HistoryStore, Watch, now_ns
+from rig.history.events import AppStarted, Boot, CrashBegan, Flashed, LogLine, ResetAsked
+
+BOOT_SECONDS = 20.0
+"""How long a board may take from its reset to its open port: joining a network takes most of it."""
+_RETRY_SECONDS = 0.05
+_CONNECT_SECONDS = 2.0
+_NAMELESS_SECONDS = 1.0
+"""How long the application may name itself later than its port answers."""
+_ADDRESS_SECONDS = 5.0
+"""How long after its application's start the address of a board may become known."""
+_LOOPING = 3
+"""Boots in a row without an application: it will not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A board that runs: what its application said of itself, and where it answers."""
+
+    app: AppStarted | None
+    """None where the board has no console, or its firmware does not name itself."""
+    address: Address | None
+    """None where the board has none."""
+
+
+@contextlib.asynccontextmanager
+async def attach_console(
+    board: Board, store: HistoryStore, *, folder: Path | None = None
+) -> AsyncIterator[Capture | None]:
+    """The board's console, read into `store`, and its way to type; None: it has no console."""
+    if board.console_url is None:
+        yield None
+        return
+    async with Capture(
+        board.name, board.console_url, store.append, folder=folder, baud=board.console_baud
+    ) as console:
+        board.console_writer = console.write
+        try:
+            yield console
+        finally:
+            board.console_writer = None
+
+
+async def flash_board(
+    board: Board,
+    bundle: Bundle,
+    store: HistoryStore,
+    console: Capture | None,
+    *,
+    on_event: Callable[[FlashEvent], None] = lambda _event: None,
+    verify: bool = True,
+    erase_all: bool = False,
+    force: bool = False,
+) -> FlashResult:
+    """Write and verify `bundle`. The board is left in its ROM loader where the rig can reset it.
+
+    Raises `BenchError` or `FirmwareError` where the user's files are wrong, else `BoardError`.
+    """
+    port = board.flash_port
+    if port is None:
+        raise BenchError(
+            f"the board '{board.name}' cannot be flashed from here: it has no flash port",
+            hint="name one as `flash` in its bench table, or leave the firmware it has",
+        )
+    if board.can_reset:
+        port = replace(port, after="no-reset")  # the reset comes once the console is attached
+
+    async def reset(*, download: bool = False) -> None:
+        if download:
+            store.append(ResetAsked(t=now_ns(), board=board.name, how="download"))
+            await board.reset(download=True)
+
+    outcome: FlashResult | FlashError | None = None
+    lent = console is not None and console.url == port.url
+    async with console.paused() if console and lent else contextlib.nullcontext():
+        try:
+            outcome = await flash(
+                bundle,
+                port,
+                on_event=on_event,
+                verify=verify,
+                erase_all=erase_all,
+                force=force,
+                reset=reset if board.can_reset and port.before == "no-reset" else None,
+            )
+        except FlashError as error:
+            outcome = error
+            raise as_rig_error(error) from error
+        finally:
+            store.append(_flashed(board, bundle, outcome))
+    return outcome
+
+
+async def boot_board(
+    board: Board, store: HistoryStore, *, timeout: float = BOOT_SECONDS, reset: bool = True
+) -> Booted:
+    """Reset the board (where it can be) and wait, at most `timeout` s, until it is in service.
+
+    In service: its application named itself on the console and its Sendspin port takes connections.
+    Its console must be attached to `store` already. Raises `BoardError`, which shows what the board
+    printed instead.
+    """
+    with store.watch(lambda event: getattr(event, "board", None) == board.name) as watch:
+        if reset and board.can_reset:
+            store.append(ResetAsked(t=now_ns(), board=board.name, how="reset"))
+            await board.reset()
+        started = _Startup(board, watch)
+        try:
+            async with asyncio.timeout(timeout):
+                return await started.wait()
+        except TimeoutError as error:
+            raise started.late(timeout) from error
+
+
+class _Startup:
+    """Follows a board from its reset to its service."""
+
+    def __init__(self, board: Board, watch: Watch) -> None:
+        self._board = board
+        self._watch = watch
+        self._app: AppStarted | None = None
+        self._boots = 0
+        self._said: deque[str] = deque(maxlen=6)
+
+    async def wait(self) -> Booted:
+        """Until the application and its port are there. Raises `BoardError` when it crashed."""
+        console = asyncio.ensure_future(self._follow())
+        port = asyncio.ensure_future(self._answers())
+        try:
+            if self._board.console_url is None:
+                return Booted(None, await port)
+            await asyncio.wait({console, port}, return_when=asyncio.FIRST_COMPLETED)
+            if port.done():  # in service; firmware that logs little may never name itself
+                address = port.result()
+                await asyncio.wait({console}, timeout=_NAMELESS_SECONDS)
+                return Booted(console.result() if console.done() else None, address)
+            app = console.result()
+            if self._board.address is None:
+                await asyncio.wait({port}, timeout=_ADDRESS_SECONDS)
+            return Booted(app, None if self._board.address is None else await port)
+        finally:
+            for task in (console, port):
+                task.cancel()
+            await asyncio.gather(console, port, return_exceptions=True)
+
+    async def _follow(self) -> AppStarted:
+        """Read on until the application names itself."""
+        while True:
+            found = await self._watch.next(Event, timeout=3600)
+            if found is None:
+                continue
+            match found[1]:
+                case AppStarted() as app:
+                    self._app = app
+                    return app
+                case CrashBegan(text=text):
+                    raise self._failed(f"crashed while it booted: {text}")
+                case Boot():
+                    self._boots += 1
+                    if self._boots > _LOOPING:
+                        raise self._failed("boots again and again, and starts no application")
+                case LogLine(text=text):
+                    self._said.append(text)
+
+    async def _answers(self) -> Address | None:
+        """Until the Sendspin port takes a connection. There is nothing to wait on but trying."""
+        while True:
+            address = self._board.address
+            if address is not None and await _takes_connections(address):
+                return address
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def late(self, timeout: float) -> BoardError:
+        """The deadline has passed: say how far it came."""
+        if self._app is None and self._board.console_url is not None:
+            return self._failed(f"started no application within {timeout:g} s")
+        where = self._board.address
+        name = f"{where}" if where else "an address"
+        return self._failed(f"booted, but {name} took no connection within {timeout:g} s")
+
+    def _failed(self, what: str) -> BoardError:
+        said = "\n    ".join(self._said)
+        return BoardError(
+            f"{self._board.name} {what}",
+            hint=f"its last words:\n    {said}" if said else f"rig monitor {self._board.name}",
+        )
+
+
+async def _takes_connections(address: Address) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _flashed(board: Board, bundle: Bundle, outcome: FlashResult | FlashError | None) -> Flashed:
+    done = isinstance(outcome, FlashResult)
+    return Flashed(
+        t=now_ns(),
+        board=board.name,
+        bundle=bundle.origin,
+        sha256=bundle.digest,
+        seconds=outcome.seconds if isinstance(outcome, FlashResult) else 0.0,
+        error=None if done else str(getattr(outcome, "message", "interrupted")),
+    )
+
+
+def as_rig_error(error: FlashError) -> RigError:
+    """The flasher's tree in the rig's words: whose move it is decides."""
+    kind = FirmwareError if error.exit_code == FirmwareError.exit_code else BoardError
+    return kind(error.message, hint=error.hint)
