@@ -36,6 +36,13 @@ FRAME = [
 STACKS = [
     [*HTTPD, "httpd_process_ctrl_msg", f"{CONN}async_send_time_text"],
     [*HTTPD, "httpd_process_ctrl_msg", f"{CONN}async_send_text"],
+    [*HTTPD, "httpd_process_ctrl_msg", f"{CONN}async_send_text", f"{CONN}trigger_close"],
+    [
+        *HTTPD,
+        "httpd_process_ctrl_msg",
+        f"{CONN}async_send_text",
+        "sendspin::SendspinConnection::set_client_hello_sent",
+    ],
     [
         *HTTPD,
         "httpd_process_ctrl_msg",
