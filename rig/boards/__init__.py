@@ -45,7 +45,8 @@ class Kind(Protocol):
 
     `Settings` is a frozen dataclass; its fields are the keys of a `[boards.NAME]` table. A kind
     whose settings all have defaults needs no bench file: its name alone is a board's name. With a
-    field `number: int`, `KIND:2` is the board number 2.
+    field `number: int`, `KIND:2` is the board number 2. A class method `others() -> list[str]` may
+    name the numbered ones that exist, for `rig boards`.
     """
 
     Settings: type[Any]

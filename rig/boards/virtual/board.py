@@ -65,6 +65,13 @@ class VirtualBoard:
         self._status: dict[str, Any] = {}
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
 
+    @classmethod
+    def others(cls) -> list[str]:
+        """The boards with a number above 1 that were plugged in before, by name."""
+        homes = state_folder().glob("virtual-[0-9]*")
+        numbers = sorted(int(home.name.removeprefix("virtual-")) for home in homes)
+        return [f"virtual:{number}" for number in numbers if number > 1]
+
     @property
     def console_url(self) -> str | None:
         """The pty, by a path that stays the same."""

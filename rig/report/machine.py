@@ -1,0 +1,193 @@
+"""What this machine can do for the rig: each finding is tried, not guessed from a version."""
+
+from __future__ import annotations
+
+import os
+import platform
+import pty
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from serial.tools import list_ports
+
+State = Literal["ok", "limited", "missing"]
+
+_SECONDS = 10.0
+_ROOT_HINT = "run the rig as root (or in a user namespace) for packet and radio faults"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing the rig can use. `needed`: it cannot do without."""
+
+    name: str
+    state: State
+    detail: str
+    hint: str | None = None
+    needed: bool = False
+
+
+def examine() -> Iterator[Finding]:
+    """Try everything, one finding after the other."""
+    for probe in _PROBES:
+        yield probe()
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()} ({sys.executable})", needed=True)
+
+
+def _esptool() -> Finding:
+    try:
+        found = version("esptool")
+    except PackageNotFoundError:
+        return Finding("esptool", "missing", "not installed", "./rigup", needed=True)
+    return Finding("esptool", "ok", found, needed=True)
+
+
+def _system() -> Finding:
+    here = f"{platform.system()} {platform.release()} {platform.machine()}"
+    if platform.system() == "Linux":
+        return Finding("system", "ok", here)
+    return Finding("system", "limited", here, "network and radio faults need Linux")
+
+
+def _state_folder() -> Finding:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    home = Path(os.environ.get("SENDSPIN_RIG_HOME") or Path(state) / "sendspin-rig")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(b"rig")
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        hint = "set SENDSPIN_RIG_HOME to a folder that you may write to"
+        return Finding("state folder", "missing", f"{home}: {error.strerror}", hint, needed=True)
+    detail = f"{home}, {free / 1e9:.1f} GB free"
+    if free < 200e6:
+        return Finding("state folder", "limited", detail, "free some space: runs keep their logs")
+    return Finding("state folder", "ok", detail, needed=True)
+
+
+def _terminals() -> Finding:
+    try:
+        ends = pty.openpty()
+    except OSError as error:
+        hint = "mount devpts: the virtual board's UART is a pty"
+        return Finding("ptys", "missing", str(error.strerror), hint, needed=True)
+    for end in ends:
+        os.close(end)
+    return Finding("ptys", "ok", "the virtual board has its UART", needed=True)
+
+
+def _loopback() -> Finding:
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.213.0.1", 0))
+    except OSError as error:
+        hint = "without root the virtual board lives on an address of its own in 127.0.0.0/8"
+        return Finding("loopback", "limited", f"127.213.0.1: {error.strerror}", hint)
+    return Finding("loopback", "ok", "every address in 127.0.0.0/8 can be had")
+
+
+def _root() -> Finding:
+    if os.geteuid() == 0:
+        return Finding("root", "ok", "packet faults and capture are possible")
+    return Finding("root", "limited", f"user id {os.geteuid()}", _ROOT_HINT)
+
+
+def _namespaces() -> Finding:
+    error = _tried("import os; os.unshare(os.CLONE_NEWNET)")
+    if error is None:
+        return Finding("network namespaces", "ok", "the virtual board gets a network of its own")
+    return Finding("network namespaces", "limited", error, _ROOT_HINT)
+
+
+def _netem() -> Finding:
+    code = (
+        "import os; os.unshare(os.CLONE_NEWNET)\n"
+        "from pyroute2 import IPRoute\n"
+        "with IPRoute() as ip: ip.tc('add', 'netem', index=1, delay=1000)"
+    )
+    error = _tried(code)
+    if error is None:
+        return Finding("netem", "ok", "delay, loss and reordering of packets")
+    hint = "a kernel with sch_netem (Debian: linux-image-amd64), and root"
+    return Finding("netem", "limited", error, hint)
+
+
+def _nftables() -> Finding:
+    if shutil.which("nft") is None:
+        return _tool("nft", "a flow's packets dropped or answered by RST", "nftables")
+    code = (
+        "import os, subprocess; os.unshare(os.CLONE_NEWNET)\n"
+        "done = subprocess.run(['nft', 'add', 'table', 'inet', 'srig'], capture_output=True)\n"
+        "done.returncode and exit(done.stderr.decode())"
+    )
+    error = _tried(code)
+    if error is None:
+        return Finding("nftables", "ok", "a flow's packets dropped or answered by RST")
+    return Finding("nftables", "limited", error, "root, and a kernel with nf_tables")
+
+
+def _serial_ports() -> Finding:
+    ports = sorted(port.device for port in list_ports.comports())
+    if not ports:
+        hint = "plug a board in; is its cable one that carries data?"
+        return Finding("serial ports", "limited", "none attached", hint)
+    denied = [port for port in ports if not os.access(port, os.R_OK | os.W_OK)]
+    if denied:
+        hint = "sudo usermod -aG dialout $USER, then log in again"
+        return Finding("serial ports", "limited", f"no permission: {', '.join(denied)}", hint)
+    return Finding("serial ports", "ok", ", ".join(ports))
+
+
+def _tool(name: str, use: str, package: str) -> Finding:
+    found = shutil.which(name)
+    if found:
+        return Finding(name, "ok", f"{use} ({found})")
+    return Finding(name, "limited", f"not found; it gives: {use}", f"sudo apt install {package}")
+
+
+def _tried(code: str) -> str | None:
+    """Run Python code in a process of its own: None when it went well, else its last words."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code],
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_SECONDS:.0f} s"
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
+
+
+_PROBES: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _esptool,
+    _system,
+    _state_folder,
+    _terminals,
+    _loopback,
+    _root,
+    _namespaces,
+    _netem,
+    _nftables,
+    lambda: _tool("tcpdump", "packet capture beside the history", "tcpdump"),
+    _serial_ports,
+    lambda: _tool("gdb-multiarch", "RISC-V stacks unwound by gdb", "gdb-multiarch"),
+    lambda: _tool("llvm-symbolizer", "faster decoding of many addresses", "llvm"),
+)
