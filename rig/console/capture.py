@@ -30,7 +30,9 @@ Sink = Callable[[Event], object]
 """Where events go: `HistoryStore.append`, or anything else that takes one."""
 
 IDLE_S = 0.25
-"""After so long a silence a torn line, a folded flood or an open crash is given out."""
+"""After so long a silence a torn line or a folded flood is given out."""
+CRASH_OVER_S = 2.0
+"""After so long a silence an open crash is complete: some boards halt instead of rebooting."""
 REOPEN_S = 0.1
 """How often a vanished port is tried again."""
 WRITE_S = 5.0
@@ -294,30 +296,33 @@ class Capture:
         except RigError as error:
             self._fail(error)
             return
-        for event in self._parser.feed(data, t):
-            self._tell(event)
+        self._tell(*self._parser.feed(data, t))
         self._last_read = self._loop.time()
-        if self._parser.pending and self._idle is None:
+        if self._idle is None and (self._parser.pending or self._parser.crashing):
             self._idle = self._loop.call_later(IDLE_S, self._silent)
 
     def _silent(self) -> None:
         self._idle = None
-        left = self._last_read + IDLE_S - self._loop.time()
-        if left > 0:
-            self._idle = self._loop.call_later(left, self._silent)
-        else:
+        silence = self._loop.time() - self._last_read
+        if self._parser.crashing and silence >= CRASH_OVER_S:
             self._flush()
+            return
+        if self._parser.pending and silence >= IDLE_S:
+            self._tell(*self._parser.settle(now_ns()))
+        limit = IDLE_S if self._parser.pending else CRASH_OVER_S
+        if self._parser.pending or self._parser.crashing:
+            self._idle = self._loop.call_later(limit - silence, self._silent)
 
     def _flush(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        for event in self._parser.flush(now_ns()):
-            self._tell(event)
+        self._tell(*self._parser.flush(now_ns()))
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, *events: Event) -> None:
         try:
-            self._sink(event)
+            for event in events:
+                self._sink(event)
         except RigError as error:
             self._fail(error)
 

@@ -32,6 +32,8 @@ class LineSplitter:
         self._offset = 0
         self._number = 1
         self._continued = False
+        self.block = b""
+        """All bytes that the lines last given out were made of, and perhaps more."""
 
     @property
     def pending(self) -> bool:
@@ -40,7 +42,7 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[Line]:
         """The lines that `data` completes."""
-        block = self._rest + data if self._rest else data
+        self.block = block = self._rest + data if self._rest else data
         end = block.rfind(b"\n") + 1
         lines: list[Line] = []
         if end:
@@ -67,6 +69,7 @@ class LineSplitter:
     def flush(self) -> list[Line]:
         """Give out what is held back; what follows before the next line feed shares its number."""
         lines: list[Line] = []
+        self.block = self._rest
         if self._rest:
             self._pieces(self._rest, lines)
             self._offset += len(self._rest)

@@ -12,15 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rig.console.boot import APP_TAGS, BootReader
+from rig.console.app import APP_TAGS, AppReader
+from rig.console.crash import Began, CrashEvent, CrashReader, Finished, Reset, Warned
+from rig.console.crash import loud as is_loud
+from rig.console.crash.reader import CONTEXT
 from rig.console.lines import Line, LineSplitter
 from rig.console.records import ESPHOME_LINE, IDF_LINE, LEVELS, read
 from rig.console.sockets import SOCKET_TAGS, SocketReader
 from rig.history import Event
-from rig.history.events import LogLine
+from rig.history.events import BoardWarned, Boot, Crash, CrashBegan, LogLine
 
 FOLD = 10_000
 """A flood of one and the same line gives one event for so many lines."""
+
+_BLOCK = 4096
+"""Bytes that are asked about at once whether a crash may be in them."""
 
 _TAGS = APP_TAGS | SOCKET_TAGS
 
@@ -39,8 +45,10 @@ class ConsoleParser:
     def __init__(self, board: str) -> None:
         self._board = board
         self._lines = LineSplitter()
-        self._boots = BootReader(board)
+        self._apps = AppReader(board)
         self._sockets = SocketReader(board)
+        self._crashes = CrashReader()
+        self._crash = 0
         self._last = ""
         self._last_line: LogLine | None = None
         self._repeats = 0
@@ -49,46 +57,74 @@ class ConsoleParser:
 
     @property
     def pending(self) -> bool:
-        """Whether `flush` would give out something: call it when the port falls silent."""
-        return self._lines.pending or self._repeats > 0 or self._boots.pending
+        """Whether `settle` may give out something: call it when the port falls silent."""
+        return self._lines.pending or self._repeats > 0 or self._apps.pending
+
+    @property
+    def crashing(self) -> bool:
+        """Whether a crash has begun and may go on: `flush` when it is silent for long."""
+        return not self._crashes.idle
 
     def feed(self, data: bytes, t: int) -> list[Event]:
         """The events that `data`, read at `t` (monotonic ns), completes."""
-        return self._read(self._lines.feed(data), t)
+        if len(data) <= _BLOCK:
+            return self._read(self._lines.feed(data), t)
+        events: list[Event] = []
+        for at in range(0, len(data), _BLOCK):
+            events += self._read(self._lines.feed(data[at : at + _BLOCK]), t)
+        return events
 
-    def flush(self, t: int) -> list[Event]:
-        """What is still held back: the port fell silent or was closed."""
+    def settle(self, t: int) -> list[Event]:
+        """The torn line and the flood so far: the port is silent. A crash stays open."""
         events = self._read(self._lines.flush(), t)
         self._unfold(events)
-        self._boots.end(events.append)
+        self._apps.end(events.append)
+        return events
+
+    def flush(self, t: int) -> list[Event]:
+        """All that is held back, with the crash that is open: the log ended."""
+        events = self.settle(t)
+        self._tell(self._crashes.flush(), t, events)
         return events
 
     def _read(self, lines: Sequence[Line], t: int) -> list[Event]:
         events: list[Event] = []
-        emit = events.append
+        if not lines:
+            return events
+        crashes = self._crashes
+        block = self._lines.block
+        # Most blocks hold no word that matters to the crash reader: it is asked once for all.
+        loud = not crashes.idle or b"\0" in block or is_loud(block)
+        quiet: list[str] = []
         for number, offset, raw in lines:
             if raw == self._last:
                 self._repeat(number, offset, t, events)
-                continue
-            if not raw:
+                if loud and not crashes.idle and (told := crashes.feed(number, raw)):
+                    self._unfold(events)
+                    self._tell(told, t, events)
                 continue
             line = _log_line(t, self._board, number, offset, raw)
-            if not line.text:  # nothing but colours
+            if not line.text:  # blank, or nothing but colours
+                if loud and not crashes.idle:
+                    self._tell(crashes.feed(number, raw), t, events)
                 continue
             if self._repeats:
                 self._unfold(events)
             before = len(events)
-            emit(line)
+            events.append(line)
             if line.component in _TAGS:
                 self._known(line, events)
-            text = line.text
-            if "rst:0x" in text or "ESP-ROM:" in text or "ets J" in text:
-                self._boots.rom(line, emit)
+            if not loud:
+                quiet.append(raw)
+            elif told := crashes.feed(number, raw):
+                self._tell(told, t, events)
             # Only a line that means nothing else may be folded: two resets are two resets.
             if len(events) == before + 1:
                 self._last, self._last_line = raw, line
             else:
                 self._last = ""
+        for raw in quiet[-CONTEXT:]:
+            crashes.note(raw)
         return events
 
     def _known(self, line: LogLine, events: list[Event]) -> None:
@@ -97,7 +133,37 @@ class ConsoleParser:
             if (seen := self._sockets.read(line)) is not None:
                 events.append(seen)
         else:
-            self._boots.app(line, events.append)
+            self._apps.read(line, events.append)
+
+    def _tell(self, told: Sequence[CrashEvent], t: int, events: list[Event]) -> None:
+        """What the crash reader says, as events of the history."""
+        board = self._board
+        for said in told:
+            match said:
+                case Began(kind, line, text):
+                    self._crash += 1
+                    events.append(
+                        CrashBegan(
+                            t=t, board=board, crash=self._crash, kind=kind, line=line, text=text
+                        )
+                    )
+                case Finished(record):
+                    events.append(Crash(t=t, board=board, crash=self._crash, record=record))
+                case Reset():
+                    self._apps.end(events.append)
+                    events.append(_boot(said, board, t))
+                case Warned(kind, line, text, task, trace):
+                    events.append(
+                        BoardWarned(
+                            t=t,
+                            board=board,
+                            warning=kind,
+                            line=line,
+                            text=text,
+                            task=task,
+                            backtrace=trace,
+                        )
+                    )
 
     def _repeat(self, number: int, offset: int, t: int, events: list[Event]) -> None:
         if not self._repeats:
@@ -120,6 +186,20 @@ class ConsoleParser:
                 )
             )
         self._repeats = 0
+
+
+def _boot(reset: Reset, board: str, t: int) -> Boot:
+    return Boot(
+        t=t,
+        board=board,
+        line=reset.line,
+        reset_code=reset.code,
+        reset_name=reset.name or "",
+        boot_code=reset.boot,
+        boot_mode=reset.boot_mode,
+        chip=reset.chip,
+        silent=reset.silent,
+    )
 
 
 def _slot(name: str) -> Callable[[LogLine, Any], None]:

@@ -202,6 +202,8 @@ class Boot(Event):
     boot_code: int | None = None
     boot_mode: str | None = None
     chip: str | None = None
+    silent: bool = False
+    """A watchdog or lock-up reset with no crash text before it."""
 
 
 @_event
@@ -237,6 +239,22 @@ class Crash(Event):
     board: str
     crash: int
     record: CrashRecord
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardWarned(Event):
+    """Trouble in the log that is no crash: a task watchdog that goes on, a boot that fails.
+
+    `warning` is `task_wdt`, `rtc_wdt` or `boot_failure`.
+    """
+
+    board: str
+    warning: str
+    line: int
+    text: str
+    task: str | None = None
+    backtrace: tuple[str, ...] = ()
 
 
 @_event
@@ -306,8 +324,9 @@ class Frame(Event):
     """A complete WebSocket frame crossed the link.
 
     `text` is the payload of a text frame (bounded; `size` is the true payload length in bytes),
-    `head` the first 32 bytes of any other frame in hex. `message` is the parsed JSON object of a
-    text frame (absent when it is not one or too large), `type` its `type` field.
+    `head` the first 32 bytes of any other frame in hex (of a control frame all). `message` is the
+    parsed JSON object of a text frame (absent when it is not one or too large), `type` its `type`
+    field.
     """
 
     conn: int
