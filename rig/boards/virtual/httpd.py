@@ -1,0 +1,471 @@
+"""ESP-IDF 5.5.4's HTTP server (`components/esp_http_server`), as far as its peers can see it.
+
+One task does everything, in passes: one message of the control socket, then every session with
+data in slot order, then one accept. It blocks in `recv` and `send` like the real one: meanwhile
+nothing else is received, sent, accepted or closed. The order of things is that of `httpd_main.c`,
+`httpd_sess.c`, `httpd_ws.c`; their log lines too (tags at WARN).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rig.boards.virtual import websocket
+from rig.boards.virtual.cpu import begin_task, call
+from rig.boards.virtual.http import BLOCK, ERRORS, METHODS, HeadReader, Refusal, Request
+from rig.boards.virtual.lwip import EAGAIN, FIRST_SOCKET, Numbers, Socket, SocketError, resolve
+from rig.boards.virtual.system import System
+
+ESP_OK = 0
+ESP_FAIL = -1
+ESP_ERR_NO_MEM = 0x101
+ESP_ERR_INVALID_ARG = 0x102
+ESP_ERR_INVALID_STATE = 0x103
+ESP_ERR_INVALID_SIZE = 0x104
+
+MAILBOX = 6
+"""`CONFIG_LWIP_UDP_RECVMBOX_SIZE`: work items that wait; the next one is dropped in silence."""
+WAIT = 5.0
+"""`recv_wait_timeout` and `send_wait_timeout`, seconds."""
+BACKLOG = 5
+PASS = 0.0004
+"""Seconds that a pass takes on the chip, in which another task may run. An estimate: it gives the
+8 to 9 of 10 that were measured where a stray frame races a turn of the main loop (7 ms)."""
+
+Work = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Session:
+    """A slot of the socket table (`sock_db`); free while `fd` is -1."""
+
+    fd: int = -1
+    socket: Socket | None = None
+    lru_counter: int = 0
+    lru_socket: bool = False
+    context: object | None = None
+    """The session's context: the last owner of what it holds until the slot is freed."""
+    pending: bytes = b""
+    handshake_done: bool = False
+    ws_close: bool = False
+    mask_key: bytes = bytes(4)
+
+    @property
+    def host(self) -> Socket:
+        """The open socket."""
+        assert self.socket is not None, "a free slot has no socket"
+        return self.socket
+
+
+@dataclass(slots=True)
+class Frame:
+    """A frame whose first byte was read; `length` and the payload come with `recv_frame`."""
+
+    session: Session
+    opcode: int
+    final: bool
+    length: int = 0
+
+
+class Handlers(Protocol):
+    """What the application registers."""
+
+    path: str
+
+    def on_open(self, fd: int) -> None:
+        """A session was accepted."""
+
+    def on_close(self, fd: int) -> None:
+        """A session is being deleted; its number is free once this returns."""
+
+    def on_upgrade(self, fd: int) -> None:
+        """A GET for `path` arrived and, if it asked for an upgrade, was answered."""
+
+    async def on_frame(self, frame: Frame) -> int:
+        """A data frame begins; an `esp_err_t` other than ESP_OK ends the session."""
+        ...
+
+
+@dataclass
+class Httpd:
+    """The server. `run` is its task; `queue_work`, `trigger_close` may be called from any."""
+
+    system: System
+    handlers: Handlers
+    port: int
+    max_open_sockets: int
+    sessions: list[Session] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sessions = [Session() for _ in range(self.max_open_sockets)]
+        self._numbers = Numbers(FIRST_SOCKET + 3)  # listener, control and message socket before it
+        self._mailbox: deque[Work] = deque()
+        self._lru_counter = 0
+        self._wake: asyncio.Future[None] | None = None
+        self._listener: socket.socket = self.system.listen(self.port, BACKLOG)
+        self._epoll = select.epoll()
+        self._listening = False
+
+    def warn(self, tag: str, text: str) -> None:
+        """Log at W."""
+        self.system.uart_write(f"W ({self.system.millis()}) {tag}: {text}")
+
+    # -- what other tasks may call ----------------------------------------------------------------
+
+    def queue_work(self, work: Work) -> bool:
+        """`httpd_queue_work`: True even when the mailbox is full and `work` is lost."""
+        if len(self._mailbox) < MAILBOX:
+            self._mailbox.append(work)
+            if self._wake is not None:
+                resolve(self._wake)
+        return True
+
+    def find(self, fd: int) -> Session | None:
+        """The session on `fd`, whoever that is by now."""
+        return next((session for session in self.sessions if session.fd == fd), None)
+
+    def trigger_close(self, fd: int) -> None:
+        """`httpd_sess_trigger_close`: closes, when it gets to run, whoever has the *slot* then."""
+        session = self.find(fd)
+        if session is not None:
+            if not session.lru_counter:
+                # The guard below is for newcomers; one that asks itself to be closed, as v0.7.0's
+                # upgrade deadline does, is closed on the device (facts: at 5 s).
+                session.lru_socket = True
+            self._queue_close(session)
+
+    async def ws_send(self, fd: int, opcode: int, payload: bytes) -> int:
+        """`httpd_ws_send_frame_async`: header, then payload; a short send goes unnoticed."""
+        session = self.find(fd)
+        if session is None:
+            return ESP_ERR_INVALID_ARG
+        head = websocket.header(opcode, len(payload))
+        for part, name in ((head, "header"), (payload, "payload")):
+            if part and not await self._send(session.host, part):
+                self.warn("httpd_ws", f"httpd_ws_send_frame_async: Failed to send WS {name}")
+                return ESP_FAIL
+        return ESP_OK
+
+    # -- the task ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The task `httpd`; ends only by cancellation."""
+        begin_task("httpd_thread", "httpd_server")
+        try:
+            while True:
+                await self._pass()
+        finally:
+            self._epoll.close()
+            self._listener.close()
+
+    async def _pass(self) -> None:
+        ready, control = await self._select()
+        await self._spend(PASS)
+        if control:
+            with call("httpd_process_ctrl_msg"):
+                await self._mailbox.popleft()()
+        with call("httpd_sess_enum"):
+            for session in self.sessions:
+                if session.fd >= 0 and (session.host.host.fileno() in ready or session.pending):
+                    with call("httpd_process_session"):
+                        if not await self._process(session):
+                            self._delete(session)
+        if self._listener.fileno() in ready:
+            with call("httpd_accept_conn"):
+                self._accept()
+
+    async def _select(self) -> tuple[set[int], bool]:
+        """Which host sockets are readable, and whether there is a control message."""
+        available = any(session.fd < 0 for session in self.sessions)
+        if available and not self._listening:
+            self._epoll.register(self._listener, select.EPOLLIN)
+        elif self._listening and not available:
+            self._epoll.unregister(self._listener)
+        self._listening = available
+        loop = asyncio.get_running_loop()
+        while True:
+            ready = {number for number, _ in self._epoll.poll(0)}
+            if ready or self._mailbox:
+                return ready, bool(self._mailbox)
+            wake = self._wake = loop.create_future()
+            loop.add_reader(self._epoll.fileno(), resolve, wake)
+            try:
+                await wake
+            finally:
+                self._wake = None
+                loop.remove_reader(self._epoll.fileno())
+
+    async def _spend(self, seconds: float) -> None:
+        """CPU time: finer than any timer of the loop, so other tasks are let in between."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    def _accept(self) -> None:
+        try:
+            host, _ = self._listener.accept()
+        except OSError as error:
+            self.warn("httpd", f"httpd_accept_conn: error in accept ({error.errno})")
+            return
+        self.system.adopt(host)
+        index = next(i for i, session in enumerate(self.sessions) if session.fd < 0)
+        session = self.sessions[index]
+        number = self._numbers.take()
+        session.lru_counter, session.lru_socket, session.pending = 0, False, b""
+        session.handshake_done = session.ws_close = False
+        session.fd, session.socket = number, Socket(number, host)
+        self._epoll.register(host, select.EPOLLIN)
+        with call("httpd_sess_new"):
+            self.handlers.on_open(number)
+
+    def _delete(self, session: Session) -> None:
+        """Close callback (in which the number becomes free), context, slot: in this order."""
+        if session.fd < 0:
+            return
+        with call("httpd_sess_delete"):
+            self.handlers.on_close(session.fd)
+            self._epoll.unregister(session.host.host)
+            session.host.close()
+            self._numbers.release(session.fd)
+            session.context = None
+            session.fd, session.socket = -1, None
+        if all(other.fd < 0 for other in self.sessions):
+            self._lru_counter = 0
+
+    def _queue_close(self, session: Session) -> None:
+        async def close() -> None:
+            with call("httpd_sess_close"):
+                if session.lru_counter or session.lru_socket:
+                    session.lru_socket = False
+                    self._delete(session)
+
+        self.queue_work(close)
+
+    async def _process(self, session: Session) -> bool:
+        """One request or one frame. False: delete the session."""
+        with call("httpd_sess_process"), call("httpd_req_new"):
+            if not session.handshake_done:
+                served = await self._request(session)
+            elif session.ws_close:
+                served = True
+            else:
+                served = await self._frame(session) == ESP_OK
+        if session.ws_close:
+            self._queue_close(session)
+        if served:
+            self._lru_counter += 1
+            session.lru_counter = self._lru_counter
+        return served
+
+    # -- HTTP -------------------------------------------------------------------------------------
+
+    async def _request(self, session: Session) -> bool:
+        head = HeadReader()
+        request: Request | Refusal | None = None
+        while request is None:
+            block, session.pending = session.pending, b""
+            try:
+                block = block or await session.host.recv(BLOCK, WAIT)
+            except SocketError as error:
+                self._sock_err("recv", error)
+                if error.errno == EAGAIN:
+                    await self._refuse(session, Refusal(408))
+                return False
+            if not block:
+                return False
+            request = head.feed(block)
+        session.pending = head.rest
+        if isinstance(request, Refusal):
+            return await self._refuse(session, request)
+        if not await self._route(session, request):
+            return False
+        return await self._purge(session, request.content_length)
+
+    async def _route(self, session: Session, request: Request) -> bool:
+        if request.path != self.handlers.path:
+            self.warn("httpd_uri", f"httpd_uri: URI '{request.uri}' not found")
+            return await self._refuse(session, Refusal(404))
+        if request.method != "GET":
+            number = METHODS.index(request.method)
+            text = f"httpd_uri: Method '{number}' not allowed for URI '{request.uri}'"
+            self.warn("httpd_uri", text)
+            return await self._refuse(session, Refusal(405))
+        if request.is_upgrade:
+            if not await self._handshake(session, request):
+                return False
+            session.handshake_done = True
+        with call("sendspin::SendspinWsServer::websocket_handler"):
+            self.handlers.on_upgrade(session.fd)
+        return True
+
+    async def _handshake(self, session: Session, request: Request) -> bool:
+        where = "httpd_ws_respond_server_handshake"
+        version, key = (request.headers.get(f"sec-websocket-{name}") for name in ("version", "key"))
+        if version is None or len(version) > 2:
+            self.warn("httpd_ws", f'{where}: "Sec-WebSocket-Version" is not found')
+            return False
+        if version != "13":
+            self.warn("httpd_ws", f'{where}: "Sec-WebSocket-Version" is not "13", it is: {version}')
+            return False
+        if key is None or len(key) > 27:
+            self.warn("httpd_ws", f"{where}: Cannot find client key")
+            return False
+        if protocol := request.headers.get("sec-websocket-protocol"):
+            why = "not supported, URI do not support any subprotocols"
+            self.warn("httpd_ws", f"Sec-WebSocket-Protocol {protocol[:48]} {why}")
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {websocket.accept_key(key)}\r\n\r\n"
+        )
+        if await self._send(session.host, answer.encode()):
+            return True
+        self.warn("httpd_ws", f"{where}: Failed to send the response")
+        return False
+
+    async def _refuse(self, session: Session, refusal: Refusal) -> bool:
+        for line in refusal.log:
+            self.warn("httpd_parse", line)
+        name, text = ERRORS[refusal.status]
+        status = f"{refusal.status} {name}"
+        self.warn("httpd_txrx", f"httpd_resp_send_err: {status} - {text}")
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(text)}\r\n\r\n"
+        )
+        for part in (head, text):
+            if not await self._send(session.host, part.encode()):
+                break
+        return False
+
+    async def _purge(self, session: Session, size: int) -> bool:
+        """Read off the body that nobody asked for (`httpd_req_delete`)."""
+        while size > 0:
+            part, session.pending = session.pending[:size], session.pending[size:]
+            try:
+                part = part or await session.host.recv(min(size, 32), WAIT)
+            except SocketError as error:
+                self._sock_err("recv", error)
+                return False
+            if not part:
+                return False
+            size -= len(part)
+        return True
+
+    # -- WebSocket --------------------------------------------------------------------------------
+
+    async def _frame(self, session: Session) -> int:
+        first = await self._recv_head(session, 1)
+        if first is None:
+            text = "Failed to read header byte (socket FD invalid), closing socket now"
+            self.warn("httpd_ws", f"httpd_ws_get_frame_type: {text}")
+            session.ws_close = True
+            return ESP_OK
+        frame = Frame(session, first[0] & 0x0F, bool(first[0] & websocket.FIN))
+        if frame.opcode in (websocket.PING, websocket.CLOSE):
+            session.ws_close = frame.opcode == websocket.CLOSE
+            return await self._control(frame)
+        if frame.opcode > websocket.CLOSE:
+            return ESP_OK  # a pong: its other bytes stay in the stream, as in 5.5.4
+        with call("sendspin::SendspinWsServer::websocket_handler"):
+            return await self.handlers.on_frame(frame)
+
+    async def _control(self, frame: Frame) -> int:
+        error, payload = await self.recv_frame(frame, 126)
+        if error != ESP_OK:
+            return ESP_ERR_INVALID_STATE
+        close = frame.opcode == websocket.CLOSE
+        answer = (websocket.CLOSE, b"") if close else (websocket.PONG, payload)
+        return await self.ws_send(frame.session.fd, *answer)
+
+    async def recv_frame(self, frame: Frame, limit: int) -> tuple[int, bytes]:
+        """`httpd_ws_recv_frame`: header, then at most `limit` bytes of payload: (error, payload).
+
+        With limit 0 it only fills in `frame.length`; a second call then takes the payload.
+        """
+        if frame.length == 0:
+            error = await self._recv_length(frame)
+            if error != ESP_OK:
+                return error, b""
+        if frame.length > limit:
+            if limit == 0:
+                return ESP_OK, b""
+            self.warn("httpd_ws", "httpd_ws_recv_frame: WS Message too long")
+            return ESP_ERR_INVALID_SIZE, b""
+        payload = bytearray()
+        while len(payload) < frame.length:
+            part, error = await self._recv(frame.session, frame.length - len(payload))
+            if not part or error:
+                self.warn("httpd_ws", "httpd_ws_recv_frame: Failed to receive payload")
+                return ESP_FAIL, b""
+            payload += part
+        return ESP_OK, websocket.unmask(bytes(payload), frame.session.mask_key)
+
+    async def _recv_length(self, frame: Frame) -> int:
+        where = "httpd_ws_recv_frame: Failed to receive"
+        second = await self._recv_head(frame.session, 1)
+        if second is None:
+            self.warn("httpd_ws", f"{where} the second byte")
+            return ESP_FAIL
+        frame.length = second[0] & 0x7F
+        if frame.length > 125:
+            size = 2 if frame.length == 126 else 8
+            length = await self._recv_head(frame.session, size)
+            if length is None:
+                self.warn("httpd_ws", f"{where} 2 bytes length")
+                return ESP_FAIL
+            frame.length = int.from_bytes(length, "big") & 0xFFFF_FFFF  # size_t of the C3
+        if not second[0] & 0x80:
+            self.warn("httpd_ws", "httpd_ws_recv_frame: WS frame is not properly masked.")
+            return ESP_ERR_INVALID_STATE
+        key = await self._recv_head(frame.session, 4)
+        if key is None:
+            self.warn("httpd_ws", f"{where} mask key")
+            return ESP_FAIL
+        frame.session.mask_key = key
+        return ESP_OK
+
+    # -- bytes ------------------------------------------------------------------------------------
+
+    async def _recv_head(self, session: Session, size: int) -> bytes | None:
+        """`size` bytes of a frame's header; None: the stream ended.
+
+        A receive *error* passes for bytes of zero: 5.5.4 compares the negative result with an
+        unsigned size. So a dead or stalled peer shows as a frame that is not masked, error 259.
+        """
+        data = b""
+        while len(data) < size:
+            part, error = await self._recv(session, size - len(data))
+            if error:
+                return bytes(size)
+            if not part:
+                return None
+            data += part
+        return data
+
+    async def _recv(self, session: Session, size: int) -> tuple[bytes, bool]:
+        """At most `size` bytes, and whether that failed (it is logged)."""
+        if session.pending:
+            part, session.pending = session.pending[:size], session.pending[size:]
+            return part, False
+        try:
+            return await session.host.recv(min(size, 65536), WAIT), False
+        except SocketError as error:
+            self._sock_err("recv", error)
+            return b"", True
+
+    async def _send(self, to: Socket, data: bytes) -> bool:
+        try:
+            await to.send(data, WAIT)
+        except SocketError as error:
+            self._sock_err("send", error)
+            return False
+        return True
+
+    def _sock_err(self, what: str, error: SocketError) -> None:
+        self.warn("httpd_txrx", f"httpd_sock_err: error in {what} : {error.errno}")

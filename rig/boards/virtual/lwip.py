@@ -1,0 +1,125 @@
+"""lwIP's sockets as an ESP-IDF application sees them, over the sockets of this host.
+
+What differs from the host's: the numbers, the error codes, blocking with a time-out, and that after
+a reset the next `recv` reports it, whatever a `send` reported before (lwIP posts the error to the
+receive mailbox: `err_tcp` in api_msg.c).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import socket
+from collections.abc import Callable
+
+EAGAIN = 11
+ECONNRESET = 104
+ENOTCONN = 128
+
+FIRST_SOCKET = 54
+"""`LWIP_SOCKET_OFFSET`: 64 - CONFIG_LWIP_MAX_SOCKETS (10)."""
+SEND_BUFFER = 2880
+"""Asked of the host, which doubles it: 5,760 bytes, lwIP's TCP_SND_BUF of 4 segments."""
+
+
+class SocketError(Exception):
+    """A socket call failed; `errno` is lwIP's number."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(f"errno {errno}")
+        self.errno = errno
+
+
+def resolve(future: asyncio.Future[None]) -> None:
+    """End the wait for `future`, unless it has ended."""
+    if not future.done():
+        future.set_result(None)
+
+
+class Numbers:
+    """Socket numbers: the lowest free one, always."""
+
+    def __init__(self, first: int) -> None:
+        self._free = list(range(first, 64))
+
+    def take(self) -> int:
+        """The lowest free number. Raises `IndexError` when there is none."""
+        return heapq.heappop(self._free)
+
+    def release(self, number: int) -> None:
+        """`number` is free from here on."""
+        heapq.heappush(self._free, number)
+
+
+class Socket:
+    """A connected socket; `fd` is its number on the device."""
+
+    def __init__(self, fd: int, host: socket.socket) -> None:
+        self.fd = fd
+        self.host = host
+        self._reset = False
+        self._told = False
+        host.setblocking(False)
+        host.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    async def recv(self, size: int, timeout: float) -> bytes:
+        """At most `size` bytes, none at the end of the stream; waits `timeout` seconds for them.
+
+        Raises `SocketError`: EAGAIN (time-out), ECONNRESET (once), ENOTCONN (after that).
+        """
+        while True:
+            try:
+                data = self.host.recv(size)
+            except BlockingIOError:
+                await self._wait(asyncio.get_running_loop().add_reader, timeout)
+                continue
+            except OSError:
+                self._reset = True
+                data = b""
+            if data or not self._reset:
+                return data
+            first, self._told = not self._told, True
+            raise SocketError(ECONNRESET if first else ENOTCONN)
+
+    async def send(self, data: bytes, timeout: float) -> int:
+        """Send `data`; fewer bytes than that when the window stays closed for `timeout` seconds.
+
+        Raises `SocketError`: EAGAIN (nothing was sent), ECONNRESET (once), ENOTCONN (after that).
+        """
+        sent = 0
+        while sent < len(data):
+            try:
+                sent += self.host.send(data[sent:])
+            except BlockingIOError:
+                try:
+                    await self._wait(asyncio.get_running_loop().add_writer, timeout)
+                except SocketError:
+                    if sent:
+                        break
+                    raise
+            except OSError as error:
+                first, self._reset = not self._reset, True
+                raise SocketError(ECONNRESET if first else ENOTCONN) from error
+        return sent
+
+    async def _wait(self, add: Callable[..., None], timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        remove = loop.remove_reader if add == loop.add_reader else loop.remove_writer
+        add(self.host, resolve, ready)
+        try:
+            async with asyncio.timeout(timeout):
+                await ready
+        except TimeoutError as error:
+            raise SocketError(EAGAIN) from error
+        finally:
+            remove(self.host)
+
+    def close(self) -> None:
+        """`shutdown(SHUT_RD)` and `close`: the peer sees FIN, or RST if not all was read."""
+        try:
+            self.host.shutdown(socket.SHUT_RD)
+        except OSError:  # reset by the peer: there is nothing left to shut down
+            pass
+        self.host.close()

@@ -1,0 +1,206 @@
+"""The Sendspin client: its main loop, and what it makes of the server's messages (`client.cpp`)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rig.boards.virtual.httpd import Httpd
+from rig.boards.virtual.sendspin import messages
+from rig.boards.virtual.sendspin.connection import ServerConnection
+from rig.boards.virtual.sendspin.messages import JsonObject
+from rig.boards.virtual.sendspin.nursery import NurseryManager
+from rig.boards.virtual.sendspin.pair import PairManager
+from rig.boards.virtual.sendspin.time_burst import TimeBurst
+from rig.boards.virtual.sendspin.versions import Version
+from rig.boards.virtual.system import System
+
+PORT = 8928
+TIMER_START = 10_000_000
+"""Where the model's esp_timer starts, microseconds. The library's first time burst waits until
+esp_timer shows 10 s; a chip spends most of that on its network. The model joins at once, so it
+begins there: a device that has been up for a while, as it was measured."""
+NVS_NAMESPACE, NVS_LAST_SERVER = "sendspin", "last_server"
+EVENTS = 32
+"""Events that wait for the main loop; beyond, they are dropped."""
+
+
+class Client:
+    """The client of one boot. `loop` is called by the main task, the rest by the HTTP task."""
+
+    def __init__(self, system: System, version: Version) -> None:
+        self.version = version
+        self._system = system
+        self._volume = 50
+        self._muted = False
+        self._events: deque[Callable[[], None]] = deque(maxlen=EVENTS)
+        self._group: JsonObject = {}
+        self._burst = TimeBurst(self)
+        self._manager = NurseryManager(self) if version.nursery else PairManager(self)
+        last = system.nvs().get(NVS_NAMESPACE, NVS_LAST_SERVER)
+        if isinstance(last, int) and last:
+            self._manager.last_played = last
+            self.log("I", "client", f"Loaded last played server hash: 0x{last:08X}")
+        limit = version.max_connections
+        text = f"Starting server on port: {PORT} (max connections: {limit})"
+        self.log("I", "ws_server", text)
+        self.httpd = Httpd(system, self._manager, PORT, limit)
+
+    def micros(self) -> int:
+        """esp_timer, microseconds."""
+        return self._system.micros() + TIMER_START
+
+    def log(self, level: str, tag: str, text: str) -> None:
+        """Print a log line under `sendspin.TAG` (a debug build: D lines too)."""
+        self._system.uart_write(f"{level} ({self._system.millis()}) sendspin.{tag}: {text}")
+
+    # -- main task --------------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        """A turn of the main loop."""
+        self._manager.loop()
+        if self._manager.current is not None:
+            self._burst.loop(self._manager.current)
+        for _ in range(len(self._events)):
+            self._events.popleft()()
+
+    def publish_state(self) -> None:
+        """Queue a `client/state` for the current server, if it is established."""
+        if self._manager.current is not None:
+            self.publish_state_to(self._manager.current)
+
+    def publish_state_to(self, connection: ServerConnection) -> None:
+        """Queue a `client/state`, if the connection's handshake is complete."""
+        if connection.is_connected and connection.is_handshake_complete:
+            connection.send_text(messages.client_state(self._volume, self._muted))
+
+    def turn_volume(self) -> None:
+        """A step of the volume key: each is published."""
+        self._volume = self._volume % 100 + 1
+        self.publish_state()
+
+    def send_command(self, command: str) -> None:
+        """A controller command goes to the current connection, established or not."""
+        if self._manager.current is not None and self._manager.current.is_connected:
+            self._manager.current.send_text(messages.client_command(command))
+
+    def cleanup(self) -> None:
+        """The current connection is gone: forget what belonged to it."""
+        self._burst.reset()
+        self._events.clear()
+
+    def hello(self) -> bytes:
+        """The `client/hello`."""
+        software = self._system.image.descriptor.version
+        return messages.client_hello(self._system.mac, software, with_mac=self.version.nursery)
+
+    # -- HTTP task --------------------------------------------------------------------------------
+
+    def on_text(self, connection: ServerConnection, text: bytes, received: int) -> None:
+        """Parse a message and act on it, or leave an event for the main loop."""
+        root = messages.parse(text)
+        if root is None:
+            self.log("W", "client", "Failed to parse JSON message")
+            return
+        payload = messages.payload_of(root)
+        match root.get("type"):
+            case "server/hello":
+                self._on_server_hello(connection, payload)
+            case "server/time":
+                self._on_server_time(connection, payload, received)
+            case "server/command":
+                self._on_server_command(payload)
+            case "group/update":
+                self._events.append(lambda: self._on_group_update(payload))
+            case "stream/start":
+                self.log("D", "client", "Stream Started")
+            case "stream/end" | "stream/clear" as kind:
+                roles = payload.get("roles", ["player", "artwork", "visualizer"])
+                verb = "ended" if kind == "stream/end" else "clear"
+                flags = " ".join(
+                    f"{role}:{int(role in str(roles))}"
+                    for role in ("player", "artwork", "visualizer")
+                )
+                self.log("D", "client", f"Stream {verb} - {flags}")
+            case "server/state":
+                pass
+            case kind:
+                name = kind[:64] if isinstance(kind, str) else "unknown"
+                self.log("W", "client", f"Unhandled server message type: {name}")
+
+    def on_binary(self, data: bytes) -> None:
+        """Audio and pictures are taken and dropped; unknown kinds are warned of."""
+        if len(data) < 2:
+            return
+        role, slot = data[0] >> 2, data[0] & 3
+        if role == 1 and slot:
+            self.log("W", "client", f"Unknown player binary slot {slot}")
+        elif role not in (1, 2, 4):  # player, artwork, visualizer
+            self.log("W", "client", f"Unknown binary role {role} (type {data[0]})")
+
+    def _on_server_hello(self, connection: ServerConnection, payload: JsonObject) -> None:
+        hello = messages.server_hello(payload)
+        if isinstance(hello, str):
+            self.log("E", "protocol", hello)
+            return
+        text = (
+            f"Connected to server {hello.name} with id {hello.server_id} (reason: {hello.reason})"
+        )
+        self.log("D", "client", text)
+        self._manager.on_server_hello(connection, hello)
+
+    def _on_server_time(
+        self, connection: ServerConnection, payload: JsonObject, received: int
+    ) -> None:
+        max_error = messages.server_time(payload, received)
+        if max_error is None:
+            self.log("E", "protocol", "Invalid server/time message")
+            return
+        # v0.7.0 takes only the current connection's answers; before, anyone's were taken for it.
+        source = connection.address if self.version.nursery else None
+        self._events.append(lambda: self._on_time_response(source, max_error))
+
+    def _on_time_response(self, source: int | None, max_error: int) -> None:
+        current = self._manager.current
+        if current is not None and source in (None, current.address):
+            self._burst.on_response(current, max_error)
+
+    def _on_server_command(self, payload: JsonObject) -> None:
+        player = payload.get("player")
+        if not isinstance(player, dict):
+            return
+        volume, mute = player.get("volume"), player.get("mute")
+        match player.get("command"):
+            case "volume" if isinstance(volume, int):
+                self._events.append(lambda: self._set(volume=max(0, min(volume, 100))))
+            case "mute" if isinstance(mute, bool):
+                self._events.append(lambda: self._set(muted=mute))
+            case "volume" | "mute" | "set_static_delay":
+                pass
+            case command:
+                text = f"Invalid server player command type: {str(command)[:64]}"
+                self.log("E", "protocol", text)
+
+    def _set(self, volume: int | None = None, muted: bool | None = None) -> None:
+        self._volume = self._volume if volume is None else volume
+        self._muted = self._muted if muted is None else muted
+        self.publish_state()
+
+    def _on_group_update(self, payload: JsonObject) -> None:
+        self._group |= payload
+        current = self._manager.current
+        if payload.get("playback_state") == "playing" and current is not None and current.server:
+            server_id = current.server.server_id
+            last = self._manager.last_played = messages.fnv1(server_id)
+            self._system.nvs().put(NVS_NAMESPACE, NVS_LAST_SERVER, last)
+            text = f"Persisted last played server: {server_id} (hash: 0x{last:08X})"
+            self.log("D", "client", text)
+        state, group, name = (
+            str(self._group.get(key) or unset)[:64]
+            for key, unset in (
+                ("playback_state", "unchanged"),
+                ("group_id", ""),
+                ("group_name", ""),
+            )
+        )
+        self.log("D", "client", f"Group update - state: {state}, id: {group}, name: {name}")

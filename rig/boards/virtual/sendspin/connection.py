@@ -1,0 +1,246 @@
+"""A server's connection to the client, and the work that the HTTP task does for it.
+
+`esp/server_connection.cpp`. How queued work finds its way back to the connection is all that the
+ownership rules of the versions come to: see `_Work.resolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from rig.boards.virtual import websocket
+from rig.boards.virtual.cpu import HeapObject, Pointer, call
+from rig.boards.virtual.httpd import ESP_ERR_NO_MEM, ESP_OK, Frame, Httpd
+from rig.boards.virtual.sendspin import messages
+from rig.boards.virtual.sendspin.versions import Version, WorkHolds
+
+HEAP = 160 * 1024
+"""Bytes that the heap has for a message; what is longer cannot be allocated."""
+
+_CLASS = "sendspin::SendspinServerConnection::"
+
+
+class Device(Protocol):
+    """What connections and their manager need of the client around them."""
+
+    version: Version
+    httpd: Httpd
+
+    def micros(self) -> int:
+        """esp_timer, microseconds."""
+        ...
+
+    def log(self, level: str, tag: str, text: str) -> None:
+        """Print a log line (`tag` without `sendspin.`)."""
+
+    def on_text(self, connection: ServerConnection, text: bytes, received: int) -> None:
+        """A text message is complete; runs in the HTTP task."""
+
+    def on_binary(self, data: bytes) -> None:
+        """A binary message is complete; runs in the HTTP task."""
+
+    def hello(self) -> bytes:
+        """The `client/hello`."""
+        ...
+
+    def publish_state_to(self, connection: ServerConnection) -> None:
+        """Queue a `client/state`, if the connection's handshake is complete."""
+
+    def cleanup(self) -> None:
+        """The current connection is gone: forget what belonged to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A queued send's idea of its connection."""
+
+    device: Device
+    pointer: Pointer[ServerConnection]
+    fd: int
+
+    def resolve(self) -> ServerConnection | None:
+        """The connection that the version's rule yields now, None: there is none.
+
+        Raises `LoadFault` where the rule is a bare address and the object is gone.
+        """
+        match self.device.version.work_holds:
+            case WorkHolds.POINTER:
+                return self.pointer.load()
+            case WorkHolds.SOCKET:
+                session = self.device.httpd.find(self.fd)
+                found = session.context if session else None
+                return found if isinstance(found, ServerConnection) else None
+            case WorkHolds.WEAK_REFERENCE:
+                return self.pointer.lock()
+
+
+class ServerConnection(HeapObject):
+    """One peer, from accept on. Owned by the manager or the HTTP session, as the version has it."""
+
+    def __init__(self, device: Device, fd: int) -> None:
+        super().__init__()
+        self._device = device
+        self.fd = fd
+        self.hello_sent = False
+        self.server: messages.ServerHello | None = None
+        self.hello_received = False
+        self.closed = False
+        self.dispatch = True
+        self.pending_time = False
+        self.provisional = device.micros()
+        """When it was taken over, esp_timer microseconds."""
+        self._is_text = True
+        self._payload = bytearray()
+
+    @property
+    def is_connected(self) -> bool:
+        """Up to v0.6.1 this never turns false: nobody resets the socket's number."""
+        return not self.closed
+
+    @property
+    def is_handshake_complete(self) -> bool:
+        """Both hellos were exchanged."""
+        return self.hello_sent and self.hello_received
+
+    # -- sending: queued from any task, done by the HTTP task ------------------------------------
+
+    def send_text(
+        self,
+        text: bytes,
+        *,
+        before_hello: bool = False,
+        on_complete: Callable[[bool], None] | None = None,
+    ) -> bool:
+        """Queue a text frame. True says only that there is a connection: see `Httpd.queue_work`."""
+        if not self.is_connected:
+            if on_complete:
+                on_complete(False)
+            return False
+        work = _Work(self._device, Pointer(self), self.fd)
+
+        async def async_send_text() -> None:
+            with call(_CLASS + "async_send_text"):
+                await _send_text(work, text, before_hello, on_complete)
+
+        return self._device.httpd.queue_work(async_send_text)
+
+    def send_time(self) -> bool:
+        """Queue a `client/time`; its text is made as late as it can be, by the work itself."""
+        if not self.is_connected:
+            return False
+        work = _Work(self._device, Pointer(self), self.fd)
+
+        async def async_send_time_text() -> None:
+            with call(_CLASS + "async_send_time_text"):
+                await _send_time(work)
+
+        return self._device.httpd.queue_work(async_send_time_text)
+
+    def disconnect(self, reason: str, on_complete: Callable[[], None] | None = None) -> None:
+        """Queue a goodbye and, after it, the closing of the session."""
+        if not self.is_connected:
+            if on_complete:
+                on_complete()
+            return
+        this = Pointer(self)
+        bare = self._device.version.work_holds is WorkHolds.POINTER
+
+        def close(_success: bool) -> None:
+            with call(_CLASS + "trigger_close"):
+                connection = this.load() if bare else this.lock()
+                if connection is not None:
+                    connection.trigger_close()
+            if on_complete:
+                on_complete()
+
+        goodbye = messages.client_goodbye(reason)
+        self.send_text(goodbye, before_hello=True, on_complete=close)
+
+    def trigger_close(self) -> None:
+        """Have the HTTP task close the session that has this connection's number."""
+        if self.is_connected:
+            self._device.httpd.trigger_close(self.fd)
+
+    # -- receiving: in the HTTP task -------------------------------------------------------------
+
+    async def handle_data(self, frame: Frame, received: int) -> int:
+        """Read a data frame whose first byte is in `frame`; blocks until it is all here."""
+        httpd, log = self._device.httpd, self._device.log
+        error, _ = await httpd.recv_frame(frame, 0)
+        if error != ESP_OK:
+            text = f"httpd_ws_recv_frame failed to get frame len with {error}"
+            log("E", "server_connection", text)
+            return error
+        if frame.opcode in (websocket.TEXT, websocket.BINARY):
+            self._is_text = frame.opcode == websocket.TEXT
+        elif frame.opcode != websocket.CONTINUE:
+            return ESP_OK
+        if frame.length:
+            error = await self._receive(frame)
+            if error != ESP_OK:
+                return error
+        if frame.final:
+            self._dispatch(received)
+        return ESP_OK
+
+    async def _receive(self, frame: Frame) -> int:
+        log = self._device.log
+        size = len(self._payload) + frame.length
+        if size > HEAP:
+            verb = "expand websocket payload to" if self._payload else "allocate"
+            tail = "" if self._payload else " for websocket payload"
+            log("E", "connection", f"Failed to {verb} {size} bytes{tail}")
+            if self._device.version.nursery:
+                log("E", "server_connection", "Allocation failed, dropping connection")
+                self.dispatch = False
+            return ESP_ERR_NO_MEM
+        error, payload = await self._device.httpd.recv_frame(frame, frame.length)
+        if error != ESP_OK:
+            log("E", "server_connection", f"httpd_ws_recv_frame failed with {error}")
+            self._payload.clear()
+            return error
+        self._payload += payload
+        return ESP_OK
+
+    def _dispatch(self, received: int) -> None:
+        data = bytes(self._payload)
+        self._payload.clear()
+        if not self.dispatch:
+            return
+        if self._is_text:
+            self._device.on_text(self, data, received)
+        else:
+            self._device.on_binary(data)
+
+
+async def _send_text(
+    work: _Work, text: bytes, before_hello: bool, on_complete: Callable[[bool], None] | None
+) -> None:
+    version, httpd = work.device.version, work.device.httpd
+    connection = work.resolve()
+    fd = None
+    if connection is not None and connection.is_connected:
+        allowed = before_hello or connection.hello_sent or not version.hello_gate
+        fd = connection.fd if allowed else None
+    if version.work_holds is WorkHolds.POINTER:
+        # A bare address keeps nothing alive while the send blocks; and the callback always runs.
+        connection = None
+        sent = fd is not None and await httpd.ws_send(fd, websocket.TEXT, text) == ESP_OK
+        if on_complete:
+            on_complete(sent)
+    elif fd is not None:
+        sent = await httpd.ws_send(fd, websocket.TEXT, text) == ESP_OK
+        if on_complete:
+            on_complete(sent)
+
+
+async def _send_time(work: _Work) -> None:
+    connection = work.resolve()
+    if connection is None or not connection.is_connected:
+        return
+    if work.device.version.hello_gate and not connection.hello_sent:
+        return
+    text = messages.client_time(work.device.micros())
+    await work.device.httpd.ws_send(connection.fd, websocket.TEXT, text)

@@ -1,0 +1,120 @@
+"""The client's messages, keys in the library's order, and what it demands of the server's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+GOODBYE_ANOTHER_SERVER = "another_server"
+COMMANDS = ("play", "pause", "stop", "next", "previous", "volume", "mute", "shuffle", "unshuffle")
+"""Controller commands that the console's `command` takes (some of them)."""
+
+
+def _message(kind: str, payload: JsonObject) -> bytes:
+    return json.dumps({"type": kind, "payload": payload}, separators=(",", ":")).encode()
+
+
+def client_hello(mac: bytes, software_version: str, *, with_mac: bool) -> bytes:
+    """`client/hello`; the client's id is its MAC address, so it survives reboots."""
+    address = mac.hex(":")
+    device = {
+        "product_name": "ESP32-C3 model",
+        "manufacturer": "sendspin-rig",
+        "software_version": software_version,
+    }
+    if with_mac:
+        device["mac_address"] = address
+    formats = [
+        {"codec": codec, "channels": 2, "sample_rate": rate, "bit_depth": 16}
+        for codec, rate in (("flac", 48000), ("flac", 44100), ("opus", 48000), ("pcm", 48000))
+    ]
+    payload: JsonObject = {
+        "client_id": address,
+        "name": f"Virtual ESP32-C3 {mac.hex()[-6:]}",
+        "device_info": device,
+        "version": 1,
+        "supported_roles": ["player@v1", "controller@v1", "metadata@v1"],
+        "player@v1_support": {
+            "supported_formats": formats,
+            "buffer_capacity": 100_000,
+            "supported_commands": ["volume", "mute"],
+        },
+    }
+    return _message("client/hello", payload)
+
+
+def client_state(volume: int, muted: bool) -> bytes:
+    """`client/state`, always complete."""
+    player = {"volume": volume, "muted": muted, "static_delay_ms": 0}
+    return _message("client/state", {"state": "synchronized", "player": player})
+
+
+def client_time(transmitted: int) -> bytes:
+    """`client/time`; `transmitted` is esp_timer's microseconds."""
+    return _message("client/time", {"client_transmitted": transmitted})
+
+
+def client_goodbye(reason: str) -> bytes:
+    """`client/goodbye`."""
+    return _message("client/goodbye", {"reason": reason})
+
+
+def client_command(command: str) -> bytes:
+    """`client/command` of the controller role."""
+    return _message("client/command", {"controller": {"command": command}})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHello:
+    """What the client keeps of a `server/hello`. `reason` is `playback` or `discovery`."""
+
+    server_id: str
+    name: str
+    reason: str
+
+
+def parse(text: bytes) -> JsonObject | None:
+    """A message as an object; None: it is none."""
+    try:
+        root = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return root if isinstance(root, dict) else None
+
+
+def payload_of(root: JsonObject) -> JsonObject:
+    """The payload, empty when there is none."""
+    payload = root.get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
+def server_hello(payload: JsonObject) -> ServerHello | str:
+    """A complete `server/hello`, else the error that the library logs."""
+    wanted = ("server_id", "name", "version", "active_roles")
+    reason = payload.get("connection_reason")
+    if any(payload.get(key) is None for key in wanted) or not isinstance(reason, str):
+        return "Invalid server/hello message"
+    if reason not in ("playback", "discovery"):
+        return f"Invalid connection_reason in server/hello message: {reason[:64]}"
+    return ServerHello(str(payload["server_id"])[:128], str(payload["name"])[:128], reason)
+
+
+def server_time(payload: JsonObject, received: int) -> int | None:
+    """The measurement's `max_error` in microseconds; None: the message is incomplete."""
+    keys = ("client_transmitted", "server_received", "server_transmitted")
+    times = [payload.get(key) for key in keys]
+    if not all(isinstance(value, int) for value in times):
+        return None
+    transmitted, server_received, server_transmitted = times
+    return ((received - transmitted) - (server_transmitted - server_received)) // 2
+
+
+def fnv1(text: str) -> int:
+    """FNV-1, 32 bits: how the last played server is remembered."""
+    result = 2166136261
+    for byte in text.encode():
+        result = result * 16777619 & 0xFFFF_FFFF ^ byte
+    return result

@@ -1,0 +1,162 @@
+"""Connections from v0.7.0 on: prove, then admit (PR #81).
+
+`connection_manager.cpp` and `esp/ws_server.cpp`. An accepted socket is parked until its upgrade is
+seen; then it is in the nursery until both hellos were exchanged; only then may it become current.
+The close callback marks the connection closed at once (PR #79).
+"""
+
+from __future__ import annotations
+
+from rig.boards.virtual.httpd import ESP_FAIL, Frame
+from rig.boards.virtual.sendspin.connection import Device, ServerConnection
+from rig.boards.virtual.sendspin.handoff import should_switch
+from rig.boards.virtual.sendspin.hello import HelloTimers
+from rig.boards.virtual.sendspin.messages import GOODBYE_ANOTHER_SERVER, ServerHello
+
+CAPACITY = 2
+"""`NURSERY_CAPACITY`: unproven connections at a time."""
+UPGRADE_DEADLINE = 5_000_000
+ESTABLISH_DEADLINE = 30_000_000
+"""Microseconds to the upgrade, and from it to both hellos."""
+
+
+class NurseryManager:
+    """Parked sockets, the nursery, and the current connection."""
+
+    path = "/sendspin"
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._timers = HelloTimers(device)
+        self._parked: list[ServerConnection] = []
+        self._nursery: list[ServerConnection] = []
+        self._closed: list[ServerConnection] = []
+        self.current: ServerConnection | None = None
+        self.last_played: int | None = None
+
+    def _log(self, level: str, text: str) -> None:
+        self._device.log(level, "conn_mgr", text)
+
+    # -- in the HTTP task -------------------------------------------------------------------------
+
+    def on_open(self, fd: int) -> None:
+        """Park it: nobody else learns of it before its upgrade."""
+        self._device.log("D", "ws_server", f"New client connection on socket {fd}")
+        connection = ServerConnection(self._device, fd)
+        session = self._device.httpd.find(fd)
+        assert session is not None, "the session being opened is there"
+        session.context = connection
+        self._parked.append(connection)
+
+    def on_close(self, fd: int) -> None:
+        """Mark it closed, and leave a note that names the connection, not its number."""
+        self._device.log("D", "ws_server", f"Client closed connection on socket {fd}")
+        connection = self._find(fd)
+        if connection is None:
+            return
+        connection.closed = True
+        self._parked = [each for each in self._parked if each is not connection]
+        self._log("D", f"Connection closed callback for socket {fd}")
+        self._closed.append(connection)
+
+    def on_upgrade(self, fd: int) -> None:
+        """Deliver it to the nursery."""
+        connection = next((each for each in self._parked if each.fd == fd), None)
+        if connection is None:
+            return
+        self._parked.remove(connection)
+        text = f"WebSocket upgrade complete on socket {fd}, delivering connection"
+        self._device.log("D", "ws_server", text)
+        connection.provisional = self._device.micros()
+        if len(self._nursery) >= CAPACITY:
+            self._log("W", "Nursery full of live connections, rejecting new connection")
+            self._release(connection)
+            return
+        self._log("D", "Admitting new connection into the nursery")
+        self._timers.arm(connection)
+        self._nursery.append(connection)
+
+    async def on_frame(self, frame: Frame) -> int:
+        """Let the session's connection read it."""
+        received = self._device.micros()
+        connection = self._find(frame.session.fd)
+        return await connection.handle_data(frame, received) if connection else ESP_FAIL
+
+    def on_server_hello(self, connection: ServerConnection, hello: ServerHello) -> None:
+        """The main loop will see that it is proven."""
+        connection.server = hello
+        connection.hello_received = True
+
+    def _find(self, fd: int) -> ServerConnection | None:
+        session = self._device.httpd.find(fd)
+        found = session.context if session else None
+        return found if isinstance(found, ServerConnection) else None
+
+    # -- in the main loop -------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        """A turn: drop what closed, admit what is proven, send hellos, reap what is late."""
+        closed, self._closed = self._closed, []
+        for connection in closed:
+            self._lost(connection)
+        for connection in [each for each in self._nursery if each.is_handshake_complete]:
+            self._admit(connection)
+        self._timers.fire(self._nursery.__contains__)
+        now = self._device.micros()
+        for connection in [each for each in self._nursery if _late(each, now, ESTABLISH_DEADLINE)]:
+            stage = "HELLO_SENT" if connection.hello_sent else "WS_UP"
+            seconds = ESTABLISH_DEADLINE // 1_000_000
+            text = f"Nursery connection stalled at {stage} (>{seconds} s), dropping"
+            self._log("W", text)
+            self._leave_nursery(connection)
+            self._release(connection)
+        for connection in [each for each in self._parked if _late(each, now, UPGRADE_DEADLINE)]:
+            self._parked.remove(connection)
+            seconds = UPGRADE_DEADLINE // 1_000_000
+            text = f"Session did not complete a WebSocket upgrade within {seconds} s, closing"
+            self._device.log("W", "ws_server", text)
+            connection.trigger_close()
+
+    def _lost(self, connection: ServerConnection) -> None:
+        if connection is self.current:
+            self._log("I", "Current connection lost")
+            self._drop_current(connection)
+        elif connection in self._nursery:
+            self._log("D", "Nursery connection lost")
+            self._leave_nursery(connection)
+            connection.dispatch = False
+
+    def _drop_current(self, connection: ServerConnection) -> None:
+        connection.dispatch = False
+        self._device.cleanup()
+        self.current = None
+
+    def _leave_nursery(self, connection: ServerConnection) -> None:
+        self._nursery.remove(connection)
+        self._timers.forget(connection)
+
+    def _admit(self, connection: ServerConnection) -> None:
+        self._leave_nursery(connection)
+        if self.current is not None:
+            if not should_switch(self._device, self.current, connection, self.last_played):
+                self._log("I", "Handoff decision: keep current server")
+                self._release(connection)
+                return
+            self._log("I", "Handoff decision: switch to new server")
+            loser = self.current
+            self._drop_current(loser)
+            self._release(loser)
+        self.current = connection
+        self._device.publish_state_to(connection)
+        if connection.server is not None:
+            hello = connection.server
+            text = f"server_id={hello.server_id}, connection_reason={hello.reason}"
+            self._log("I", f"Connection handshake complete: {text}")
+
+    def _release(self, connection: ServerConnection) -> None:
+        connection.dispatch = False
+        connection.disconnect(GOODBYE_ANOTHER_SERVER)
+
+
+def _late(connection: ServerConnection, now: int, deadline: int) -> bool:
+    return connection.is_connected and now - connection.provisional >= deadline

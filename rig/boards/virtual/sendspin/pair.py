@@ -1,0 +1,159 @@
+"""Connections up to v0.6.1: one current, one pending, trusted from the moment of the accept.
+
+`connection_manager.cpp` and `esp/ws_server.cpp`. The HTTP task only leaves notes (closed, upgraded,
+hello received); the main loop's next turn acts on them. Closings are noted by socket number.
+"""
+
+from __future__ import annotations
+
+from rig.boards.virtual.httpd import ESP_FAIL, Frame
+from rig.boards.virtual.sendspin.connection import Device, ServerConnection
+from rig.boards.virtual.sendspin.handoff import should_switch
+from rig.boards.virtual.sendspin.hello import HelloTimers
+from rig.boards.virtual.sendspin.messages import GOODBYE_ANOTHER_SERVER, ServerHello
+
+
+class PairManager:
+    """The current connection and the one that waits for the hand-off."""
+
+    path = "/sendspin"
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._timers = HelloTimers(device)
+        self._pending: ServerConnection | None = None
+        self._dying: ServerConnection | None = None
+        self._dying_done = False
+        self._closed: list[int] = []
+        self._connected: list[ServerConnection] = []
+        self._hellos: list[tuple[ServerConnection, ServerHello]] = []
+        self.current: ServerConnection | None = None
+        self.last_played: int | None = None
+
+    def _log(self, level: str, text: str) -> None:
+        self._device.log(level, "conn_mgr", text)
+
+    # -- in the HTTP task -------------------------------------------------------------------------
+
+    def on_open(self, fd: int) -> None:
+        """Take the connection over at once, upgraded or not."""
+        self._device.log("D", "ws_server", f"New client connection on socket {fd}")
+        connection = ServerConnection(self._device, fd)
+        if self._device.version.session_owns:
+            session = self._device.httpd.find(fd)
+            assert session is not None, "the session being opened is there"
+            session.context = connection
+        if self.current is None:
+            self._log("D", "No existing connection, accepting as current")
+            self.current = connection
+            return
+        self._log("D", "Existing connection present, setting as pending for handoff")
+        if self._pending is None:
+            self._pending = connection
+            return
+        self._log("W", "Already have pending connection, rejecting new connection")
+        self._release(connection)
+
+    def on_close(self, fd: int) -> None:
+        """Leave a note for the main loop: this number was closed."""
+        self._device.log("D", "ws_server", f"Client closed connection on socket {fd}")
+        self._log("D", f"Connection closed callback for socket {fd}")
+        self._closed.append(fd)
+
+    def on_upgrade(self, fd: int) -> None:
+        """Leave a note: this connection may get its hello."""
+        connection = self._find(fd)
+        if connection is not None:
+            self._connected.append(connection)
+
+    async def on_frame(self, frame: Frame) -> int:
+        """Let the connection that `_find` yields read it."""
+        received = self._device.micros()
+        connection = self._find(frame.session.fd)
+        if connection is None:
+            text = f"No connection found for sockfd {frame.session.fd}"
+            self._device.log("E", "ws_server", text)
+            return ESP_FAIL
+        return await connection.handle_data(frame, received)
+
+    def on_server_hello(self, connection: ServerConnection, hello: ServerHello) -> None:
+        """Leave a note: it introduced itself."""
+        connection.hello_received = True
+        self._hellos.append((connection, hello))
+
+    def _find(self, fd: int) -> ServerConnection | None:
+        if self._device.version.session_owns:
+            session = self._device.httpd.find(fd)
+            found = session.context if session else None
+            return found if isinstance(found, ServerConnection) else None
+        # By number among the managed ones: one that is closed but not yet dropped comes first.
+        managed = (self.current, self._pending)
+        return next((each for each in managed if each is not None and each.fd == fd), None)
+
+    # -- in the main loop -------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        """A turn: act on the notes, then on the timers."""
+        closed, self._closed = self._closed, []
+        connected, self._connected = self._connected, []
+        hellos, self._hellos = self._hellos, []
+        dying_done, self._dying_done = self._dying_done, False
+        for fd in closed:
+            if self.current is not None and self.current.fd == fd:
+                self._lost(self.current)
+            elif self._pending is not None and self._pending.fd == fd:
+                self._lost(self._pending)
+        for connection in connected:
+            if self._manages(connection):
+                self._timers.arm(connection)
+        for connection, hello in hellos:
+            if self._manages(connection):
+                self._handshake_complete(connection, hello)
+        if dying_done:
+            self._dying = None
+        self._timers.fire(self._manages)
+
+    def _manages(self, connection: ServerConnection) -> bool:
+        return connection is self.current or connection is self._pending
+
+    def _lost(self, connection: ServerConnection) -> None:
+        self._timers.forget(connection)
+        if connection is not self.current:
+            self._log("D", "Pending connection lost")
+            self._pending = None
+            return
+        self._log("I", "Current connection lost")
+        connection.dispatch = False
+        self._device.cleanup()
+        if self._pending is not None:
+            self._log("D", "Promoting pending connection to current")
+        self.current, self._pending = self._pending, None
+
+    def _handshake_complete(self, connection: ServerConnection, hello: ServerHello) -> None:
+        connection.server = hello
+        self._device.publish_state_to(connection)
+        text = f"server_id={hello.server_id}, connection_reason={hello.reason}"
+        self._log("I", f"Connection handshake complete: {text}")
+        if connection is not self._pending or self.current is None:
+            return
+        switch = should_switch(self._device, self.current, connection, self.last_played)
+        self._log("I", f"Handoff decision: {'switch to new' if switch else 'keep current'}")
+        verb = "switching to new" if switch else "keeping current"
+        self._log("D", f"Completing handoff: {verb} server")
+        loser, self.current = (self.current, connection) if switch else (connection, self.current)
+        self._pending = None
+        if switch:
+            loser.dispatch = False
+            self._device.cleanup()
+        self._release(loser)
+
+    def _release(self, connection: ServerConnection) -> None:
+        """Say goodbye and let go; before #57 it has to be kept until the goodbye is out."""
+        if self._device.version.session_owns:
+            connection.disconnect(GOODBYE_ANOTHER_SERVER)
+            return
+        self._dying = connection
+        connection.disconnect(GOODBYE_ANOTHER_SERVER, self._goodbye_done)
+
+    def _goodbye_done(self) -> None:
+        self._dying_done = True
