@@ -122,6 +122,11 @@ def _connecting(failed: Failed, context: Context) -> FlashError:
         return WrongChip(
             f"port {context.url}: an unknown chip: {_line(failed.text)}", hint="update esptool"
         )
+    if "No serial data received" not in failed.text and is_noise(failed.text):
+        return BrokenLink(
+            f"port {context.url}: the board answers, but broken: {_line(failed.text)}{shared}",
+            hint="use another cable, or a port without a hub",
+        )
     return SilentBoard(
         f"port {context.url}: nothing answers{shared}",
         hint=f"check power, cable and port; {_download_mode(context)}",

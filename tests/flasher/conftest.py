@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -114,7 +115,7 @@ def build(tmp_path: Path, firmware: Firmware) -> Callable[..., Path]:
         content = {
             "bootloader/bootloader.bin": firmware.image(chip_id),
             "partition-table.bin": firmware.table(),
-            "speaker.bin": firmware.app(chip_id, filling=bytes(range(256)) * 80),
+            "speaker.bin": firmware.app(chip_id, filling=random.Random(1).randbytes(40_000)),
             "speaker.elf": b"ELF",
             **(files or {}),
         }

@@ -46,6 +46,7 @@ SHARED = Context("/dev/ttyUSB0", "default-reset", holders=(Holder(77, "picocom")
             "booted its firmware (boot mode 0x8)",
         ),
         ("connect", "Invalid head of packet (0x45)", None, errors.NotInDownloadMode, "it talks"),
+        ("connect", "Invalid SLIP escape (0xdb, 0x00).", None, errors.BrokenLink, "but broken"),
         ("connect", "Unexpected chip ID value 99.", None, errors.WrongChip, "99"),
         ("write", "write failed: [Errno 5] Input/output error", 5, errors.PortVanished, "writing"),
         ("write", "(5, 'Input/output error')", errno.EIO, errors.PortVanished, "went away"),
