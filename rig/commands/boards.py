@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,7 @@ def command(bench: Path | None, as_json: bool) -> None:
     for row in rows:
         cells = (row.board, row.kind, row.console, row.address, row.state)
         table.add_row(*(escape(cell or "-") for cell in cells))
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 200)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 async def _rows(bench: Bench) -> list[Row]:

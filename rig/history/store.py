@@ -20,6 +20,9 @@ import msgspec
 from rig.errors import HistoryError
 from rig.history.events import EVENT_TYPES, Entry, Event, Unknown
 
+LONGEST = 1 << 26
+"""Bytes of a line that are read at most; no event comes near it."""
+
 Predicate = Callable[[Event], bool]
 Listener = Callable[[Entry], None]
 
@@ -30,9 +33,25 @@ _decoder = msgspec.json.Decoder(dict[str, object])
 def encode(entry: Entry) -> bytes:
     """One line of the file: `{"n":1,"event":"boot","t":...,...}` and a newline."""
     event = entry.event
-    body = _encoder.encode(event)
+    try:
+        body = _encoder.encode(event)
+    except UnicodeEncodeError:  # a file name that is not UTF-8, in Python's surrogates
+        body = _encoder.encode(_printable(msgspec.to_builtins(event)))
     head = f'{{"n":{entry.n},"event":"{event.tag}",'.encode()
     return head + body[1:] + b"\n"
+
+
+def _printable(value: object) -> object:
+    """The same with `?` for what UTF-8 cannot say."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_printable(key): _printable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_printable(inner) for inner in value]
+        case _:
+            return value
 
 
 def decode(line: bytes) -> Entry:
@@ -126,12 +145,18 @@ class HistoryStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._n = 0
+        self._size = 0
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         except FileExistsError as error:
+            if not path.parent.is_dir():
+                raise HistoryError(
+                    f"cannot write the history {path}: {path.parent} is a file",
+                    hint="choose a folder that you may write to with --out",
+                ) from error
             raise HistoryError(
                 f"{path} exists already: a history is never overwritten",
                 hint="choose another --out, or move the old run away",
@@ -147,21 +172,27 @@ class HistoryStore:
         with self._lock:
             if self._fd < 0:
                 raise HistoryError(f"the history {self.path} is closed")
+            entry = Entry(self._n + 1, event)
+            self._write(encode(entry))
             self._n += 1
-            entry = Entry(self._n, event)
-            data = encode(entry)
-            try:
-                while data:
-                    data = data[os.write(self._fd, data) :]
-            except OSError as error:
-                raise HistoryError(
-                    f"cannot write the history {self.path}: {error.strerror}",
-                    hint="free some space; what was written so far stays readable",
-                ) from error
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener(entry)
         return entry.n
+
+    def _write(self, line: bytes) -> None:
+        """Write a whole line or none of it: half of one would spoil the lines after it."""
+        rest = line
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            os.ftruncate(self._fd, self._size)
+            raise HistoryError(
+                f"cannot write the history {self.path}: {error.strerror}",
+                hint="free some space; what was written so far stays readable",
+            ) from error
+        self._size += len(line)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every later entry, in the thread that appends it."""
@@ -225,8 +256,8 @@ class History:
         wanted = None if tags is None else frozenset(tag.encode() for tag in tags)
         try:
             with self.path.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    if not line.endswith(b"\n"):
+                for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), 1):
+                    if not line.endswith(b"\n") and len(line) < LONGEST:
                         self.torn = True
                         return
                     if last is not None and number > last:
@@ -235,7 +266,7 @@ class History:
                         continue
                     try:
                         yield decode(line)
-                    except (ValueError, msgspec.DecodeError) as error:
+                    except (ValueError, msgspec.DecodeError, RecursionError) as error:
                         raise HistoryError(
                             f"{self.path}:{number} is no history event: {error}",
                             hint=f"the lines before it are sound: head -n {number - 1} keeps them",
