@@ -199,14 +199,17 @@ def main() -> None:
     try:
         command(standalone_mode=False, prog_name="python -m firmware_flasher")
     except FlashError as error:
-        _fail(error.message, error.hint, error.exit_code)
+        _fail(type(error).__name__, error.message, error.hint, error.exit_code)
     except click.ClickException as error:
-        _fail(error.format_message(), "see --help", 2)
+        _fail("UsageError", error.format_message(), "see --help", 2)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        _fail("interrupted; the flash may hold half of it", "flash again", INTERRUPTED)
+        _fail("Interrupted", "interrupted; flash may be half written", "flash again", INTERRUPTED)
 
 
-def _fail(message: str, hint: str | None, code: int) -> None:
+def _fail(kind: str, message: str, hint: str | None, code: int) -> None:
+    if "--json" in sys.argv:
+        click.echo(msgspec.json.encode({"error": kind, "message": message, "next": hint}))
+        sys.exit(code)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print("[bold red]error:[/]", escape(message))
     if hint:

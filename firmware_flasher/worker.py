@@ -16,7 +16,6 @@ import termios
 import threading
 from typing import BinaryIO
 
-import msgspec
 from esptool.util import FatalError
 
 from firmware_flasher.messages import (
@@ -40,7 +39,7 @@ class Pipe:
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
         self._reader = reader
         self._writer = writer
-        self._inbox: queue.SimpleQueue[Down] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -52,11 +51,14 @@ class Pipe:
             prefix = self._reader.read(LENGTH.size)
             if len(prefix) < LENGTH.size:
                 os._exit(0)  # the parent is gone: nobody wants the rest
-            self._inbox.put(unpack_down(self._reader.read(body_length(prefix))))
+            self._inbox.put(self._reader.read(body_length(prefix)))
+
+    def _next(self) -> Down:
+        return unpack_down(self._inbox.get())
 
     def request(self) -> Request:
         """The request. Raises `TypeError` where something else comes first."""
-        message = self._inbox.get()
+        message = self._next()
         if isinstance(message, ResetDone):
             raise TypeError("expected a request, got an answer")
         return message
@@ -70,7 +72,7 @@ class Pipe:
     def ask_reset(self, *, download: bool) -> None:
         """Have the board's owner reset it, and wait until it is done."""
         self.emit(ResetAsked(download))
-        if not isinstance(self._inbox.get(), ResetDone):
+        if not isinstance(self._next(), ResetDone):
             raise TypeError("expected the answer to a reset")
 
 
@@ -87,8 +89,6 @@ def main() -> None:
         pipe.emit(Failed(session.step, str(error), kind=error.kind))
     except (FatalError, OSError, termios.error) as error:
         pipe.emit(failure(session.step, error))
-    except msgspec.MsgspecError as error:
-        pipe.emit(Failed("request", str(error)))
 
 
 def failure(step: str, error: Exception) -> Failed:
