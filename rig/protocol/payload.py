@@ -103,6 +103,11 @@ def close_fields(frame: RawFrame) -> tuple[int | None, str | None, str | None]:
     return code, reason, f"the reason of a Close frame: {wrong}" if wrong else None
 
 
+def _shown(frame: RawFrame) -> int:
+    """Bytes of a payload that an event shows: a control frame's all, as a pong must repeat them."""
+    return 125 if frame.opcode in ("ping", "pong", "close") else 32
+
+
 def frame_event(
     conn: int, sender: Sender, frame: RawFrame, assembly: Assembly, t: int
 ) -> tuple[Frame, str | None]:
@@ -122,7 +127,7 @@ def frame_event(
         fin=frame.fin,
         masked=frame.masked,
         text=frame.payload.decode("utf-8", "replace") if is_text else None,
-        head=None if is_text else frame.payload[:32].hex(),
+        head=None if is_text else frame.payload[: _shown(frame)].hex(),
         type=message["type"],
         message=message["message"],
         close_code=code,
