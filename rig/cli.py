@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from rig.errors import RigError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell gives it to a process that SIGINT ended."""
+READER_LEFT = 128 + signal.SIGPIPE
+"""Exit code when whoever read the output has gone (`rig boards | head`). No verdict: not 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +163,8 @@ def _complain(error: RigError) -> int:
 
 
 def _interrupted() -> int:
-    click.echo("\ninterrupted", err=True)
+    click.echo("interrupted", err=True)
     return INTERRUPTED
-
-
-def _reader_left() -> int:
-    """Whoever read the output has gone (`rig boards | head`): nothing is wrong.
-
-    But Python would complain once more when it flushes at exit.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _settle(group: BaseExceptionGroup[BaseException]) -> int:
@@ -202,14 +196,27 @@ def run(args: Sequence[str] | None = None) -> int:
     except RigError as error:
         return _complain(error)
     except BrokenPipeError:
-        return _reader_left()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return READER_LEFT
+    except SystemExit as leaving:  # click's own way to meet a broken pipe
+        if not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        return READER_LEFT
     except BaseExceptionGroup as group:
         return _settle(group)
     return result if isinstance(result, int) else 0
 
 
+def _end_cleanly_on_signals() -> None:
+    """SIGTERM and a closed terminal end a command as Ctrl-C does: it undoes what it did."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def main() -> NoReturn:
     """The `rig` command. A bug of the rig is no verdict on a board: it ends as inconclusive."""
+    _end_cleanly_on_signals()
     try:
         code = run()
     except Exception:  # noqa: BLE001 (the outermost boundary; printed whole)
