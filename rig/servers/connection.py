@@ -1,0 +1,257 @@
+"""One connection of the scripted server to the device: it does what it is told, right or wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rig.history import Entry, now_ns
+from rig.history.events import (
+    ConnectionClosed,
+    EarlyBytes,
+    Frame,
+    TcpFin,
+    UpgradeAnswered,
+)
+from rig.history.events import Opcode as OpcodeName
+from rig.protocol import encode_close, encode_frame, generation_of, messages
+from rig.protocol.names import SERVER_GREETING, Generation
+from rig.servers.inbox import Inbox
+from rig.servers.line import Line
+
+
+class Connection:
+    """A connection to the device, with its own server id, name and clock.
+
+    Switches, to be set at any time: `answer_hello` (greet as soon as the device does),
+    `answer_time` (answer client/time), `answer_ping`, `answer_fin` (end in order when the device
+    ends). All waits take seconds and return None when they are over or the connection is.
+
+    `line` is the connection below, with every fault that the link can make.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        request: bytes,
+        *,
+        name: str,
+        connection_reason: str,
+        answer_hello: bool,
+        answer_time: bool,
+    ) -> None:
+        """Take over `line`; `request` is the upgrade request that `ask_upgrade` sends."""
+        self.line = line
+        self.conn = line.conn
+        self.server_id = line.server_id
+        self.name = name
+        self.connection_reason = connection_reason
+        self.answer_hello = answer_hello
+        self.answer_time = answer_time
+        self.answer_ping = True
+        self.answer_fin = True
+        self.greeted = 0
+        """How often this server has greeted."""
+        self.hello: Frame | None = None
+        """The device's client/hello."""
+        self.generation: Generation | None = None
+        """The wire generation, once the device has opened."""
+        self.early: list[EarlyBytes] = []
+        """What came before the upgrade answer (bounded)."""
+        self._request = request
+        self._inbox = Inbox()
+        self._born_ns = now_ns()
+        line.on_event = self._happened
+        line.start()
+
+    # -- the clock --------------------------------------------------------------------------
+
+    def clock_us(self, t: int | None = None) -> int:
+        """This server's clock at monotonic `t` (ns), now by default: microseconds since its epoch.
+
+        The epochs of two connections are far apart, so that a frame shows which one it belongs to.
+        """
+        return self.line.epoch_us + ((now_ns() if t is None else t) - self._born_ns) // 1_000
+
+    # -- opening ----------------------------------------------------------------------------
+
+    def ask_upgrade(self, request: bytes | None = None) -> None:
+        """Send the upgrade request (or another one) and go on at once."""
+        self.line.send(self._request if request is None else request)
+
+    async def upgrade(self, timeout: float = 5.0) -> int | None:
+        """Ask for the upgrade and wait for the answer: its status."""
+        self.ask_upgrade()
+        return await self.wait_upgrade(timeout)
+
+    async def wait_upgrade(self, timeout: float = 5.0) -> int | None:
+        """The status of the upgrade answer."""
+        answer = await self._inbox.next(UpgradeAnswered, timeout=timeout)
+        return None if answer is None else answer.status
+
+    async def wait_hello(self, timeout: float = 5.0) -> Frame | None:
+        """The device's opening message; frames before it are passed over (the history has them)."""
+        return await self._inbox.next(
+            Frame,
+            timeout=timeout,
+            where=lambda frame: frame.sender == "device" and generation_of(frame.type) is not None,
+        )
+
+    def greet(
+        self, payload: Mapping[str, Any] | None = None, *, without: str | None = None, **fields: Any
+    ) -> None:
+        """Send server/hello.
+
+        `fields` change single fields (`version=2`), `without` leaves one out, `payload` replaces
+        all of it.
+        """
+        if payload is None:
+            payload = messages.server_hello(
+                self.server_id, self.name, connection_reason=self.connection_reason
+            )
+        body = {key: value for key, value in payload.items() if key != without} | fields
+        self.greeted += 1
+        self.send(SERVER_GREETING, body)
+
+    # -- talking ----------------------------------------------------------------------------
+
+    def send(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Send a message as JSON text."""
+        self.send_text(messages.encode(kind, payload))
+
+    def command_volume(self, volume: int) -> None:
+        """Set the player's volume, 0 to 100; a device answers with a client/state that shows it."""
+        self.send("server/command", messages.volume_command(volume))
+
+    def send_text(self, data: bytes | str) -> None:
+        """Send a text frame with any content, JSON or not, UTF-8 or not."""
+        self.send_frame("text", data.encode() if isinstance(data, str) else data)
+
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary frame."""
+        self.send_frame("binary", data)
+
+    def ping(self, data: bytes = b"") -> None:
+        """Send a ping; the pong comes as a `Frame`."""
+        self.send_frame("ping", data)
+
+    def close_frame(self, code: int | None = 1000, reason: str = "") -> None:
+        """Send a WebSocket Close; the connection stays until an end is given to it."""
+        self.line.send(encode_close(code, reason, mask=os.urandom(4)))
+
+    def send_frame(
+        self,
+        opcode: OpcodeName | int,
+        data: bytes = b"",
+        *,
+        masked: bool = True,
+        fin: bool = True,
+        reserved: int = 0,
+    ) -> None:
+        """Send one frame of any kind, also such as none may send."""
+        mask = os.urandom(4) if masked else None
+        self.line.send(encode_frame(opcode, data, mask=mask, fin=fin, reserved=reserved))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.line.send(data)
+
+    def half_frame(self) -> None:
+        """Send the first byte of a text frame and no more: the device's server task waits in it."""
+        self.line.stall()
+
+    # -- hearing ----------------------------------------------------------------------------
+
+    async def expect(self, kind: str, timeout: float = 5.0) -> Frame | None:
+        """The device's next message of type `kind`; those before it are passed over."""
+        return await self._inbox.next(
+            Frame,
+            timeout=timeout,
+            where=lambda frame: frame.sender == "device" and frame.type == kind,
+        )
+
+    async def expect_frame(
+        self, opcode: OpcodeName | None = None, timeout: float = 5.0
+    ) -> Frame | None:
+        """The device's next frame, or its next with this opcode."""
+        return await self._inbox.next(
+            Frame,
+            timeout=timeout,
+            where=lambda frame: frame.sender == "device" and opcode in (None, frame.opcode),
+        )
+
+    async def expect_fin(self, timeout: float = 5.0) -> bool:
+        """Whether the device ends its half within `timeout`."""
+        fin = await self._inbox.next(
+            TcpFin, timeout=timeout, where=lambda event: event.sender == "device"
+        )
+        return fin is not None
+
+    async def wait_closed(self, timeout: float = 5.0) -> str | None:
+        """Wait until nothing more comes: the reason."""
+        if self._inbox.closed is None:
+            await self._inbox.next(ConnectionClosed, timeout=timeout)
+        end = self._inbox.closed
+        return end.event.reason if end and isinstance(end.event, ConnectionClosed) else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more comes on this connection."""
+        return self.line.closed
+
+    def _happened(self, entry: Entry) -> None:
+        event = entry.event
+        if isinstance(event, Frame) and event.sender == "device":
+            self._answer(event)
+        elif isinstance(event, EarlyBytes) and len(self.early) < 100:
+            self.early.append(event)
+        elif isinstance(event, TcpFin) and event.sender == "device" and self.answer_fin:
+            self.line.fin()
+        if getattr(event, "sender", "device") == "device":
+            self._inbox.put(entry)
+
+    def _answer(self, frame: Frame) -> None:
+        if self.generation is None:
+            self.generation = generation_of(frame.type)
+        if frame.type == "client/hello":
+            self.hello = frame
+            if self.answer_hello and not self.greeted:
+                self.greet()
+        elif frame.type == "client/time" and self.answer_time:
+            self._answer_time(frame)
+        elif frame.opcode == "ping" and self.answer_ping and frame.head is not None:
+            self.send_frame("pong", bytes.fromhex(frame.head))
+
+    def _answer_time(self, frame: Frame) -> None:
+        payload = (frame.message or {}).get("payload")
+        sent = payload.get("client_transmitted") if isinstance(payload, dict) else None
+        if isinstance(sent, int):
+            received = self.clock_us(frame.t)
+            self.send("server/time", messages.server_time(sent, received, self.clock_us()))
+
+    # -- ending -----------------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """Drop the connection with a RST."""
+        self.line.rst()
+
+    def fin(self) -> None:
+        """End this server's half in order; go on hearing the device."""
+        self.line.fin()
+
+    def close(self) -> None:
+        """Close the socket, whatever the device does."""
+        self.line.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()

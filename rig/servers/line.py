@@ -1,0 +1,95 @@
+"""What a server needs of the path to the device. `rig.link` fulfils it; nothing here knows how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from rig.history import Entry
+
+Direction = Literal["to_device", "to_server", "both"]
+
+
+class Line(Protocol):
+    """A connected, recorded TCP connection to the device, with the endings a server may give it."""
+
+    conn: int
+    server_id: str
+    epoch_us: int
+    closed: bool
+    on_event: Callable[[Entry], None] | None
+
+    def start(self) -> None:
+        """Begin to read."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the device."""
+        ...
+
+    def fin(self) -> None:
+        """End the server's half in order."""
+        ...
+
+    def rst(self) -> None:
+        """Drop the connection with a RST."""
+        ...
+
+    def stall(self) -> None:
+        """Send the first byte of a frame and no more."""
+        ...
+
+    def unstall(self) -> None:
+        """Complete that frame."""
+        ...
+
+    def cut(self, keep: int, then: Literal["rst", "fin", "silence"] = "rst") -> None:
+        """Let only `keep` bytes of the next frame through."""
+        ...
+
+    def silence(self, direction: Direction = "both") -> None:
+        """Swallow what crosses."""
+        ...
+
+    def speak(self) -> None:
+        """Heal `silence`."""
+        ...
+
+    def closed_window(self) -> None:
+        """Stop reading, so that the device's sends come to a stop."""
+        ...
+
+    def reopen(self) -> None:
+        """Heal `closed_window`."""
+        ...
+
+    def delay(self, ms: float, direction: Direction = "both") -> None:
+        """Pass bytes on late; 0 heals."""
+        ...
+
+    def trickle(self, rate: float, direction: Direction = "to_device") -> None:
+        """Pass at most `rate` bytes a second; 0 heals."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket."""
+        ...
+
+
+class Path(Protocol):
+    """The way to a device."""
+
+    async def dial(
+        self,
+        *,
+        server_id: str | None = None,
+        epoch_us: int | None = None,
+        timeout: float = 5.0,
+        receive_buffer: int | None = None,
+    ) -> Line:
+        """Open a TCP connection on which nothing is sent."""
+        ...
+
+    def request(self) -> bytes:
+        """A sound upgrade request for this device."""
+        ...
