@@ -183,6 +183,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
     A command's own return value is its exit code. Raises only what is a bug of the rig.
     """
+    stdout = sys.stdout
     try:
         result = cli.main(
             args=None if args is None else list(args), prog_name="rig", standalone_mode=False
@@ -198,10 +199,10 @@ def run(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return READER_LEFT
-    except SystemExit as leaving:  # click's own way to meet a broken pipe
-        if not isinstance(leaving.__context__, BrokenPipeError):
+    except SystemExit:
+        if sys.stdout is stdout:
             raise
-        return READER_LEFT
+        return READER_LEFT  # click met the broken pipe: it has replaced the stream, and left
     except BaseExceptionGroup as group:
         return _settle(group)
     return result if isinstance(result, int) else 0
