@@ -40,9 +40,11 @@ def read_log(file: BinaryIO, *, reader: CrashReader | None = None) -> Iterator[C
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     """Whole lines, many at a time, each ended by a line feed."""
-    first = file.read(BLOCK)
+    # A pipe's reader gives what is there instead of waiting for a whole block.
+    read = getattr(file, "read1", file.read)
+    first = read(BLOCK)
     encoding = _UTF16.get(first[:2])
-    bare_cr = encoding is None and b"\n" not in first and b"\r" in first
+    bare_cr = encoding is None and b"\n" not in first and first.count(b"\r") > 1
     carry = b""
     odd = b""
     skipping = False
@@ -53,6 +55,8 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
             even = len(raw) & ~1
             odd = raw[even:]
             chunk = raw[:even].decode(encoding, "replace").encode("utf-8", "replace")
+        if bare_cr and b"\n" in chunk:
+            bare_cr = False
         if bare_cr:
             chunk = chunk.replace(b"\r", b"\n")
         if skipping:
@@ -66,7 +70,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         if len(carry) > LONGEST:
             yield carry[:LONGEST] + b"\n"
             carry, skipping = b"", True
-        chunk = file.read(BLOCK)
+        chunk = read(BLOCK)
     if carry:
         yield carry + b"\n"
 

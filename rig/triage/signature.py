@@ -31,13 +31,25 @@ _FAULTS = (
     (r"debug exception", "debug exception"),
 )
 _KINDS = {
-    "int_wdt": "interrupt watchdog", "task_wdt": "task watchdog", "stack_overflow": "stack overflow",
-    "heap_corruption": "heap corruption", "stack_smash": "stack smashing",
-    "cpp_terminate": "C++ terminate", "memprot": "memory protection", "boot_failure": "boot failure",
-    "coredump": "core dump", "rtc_wdt": "RTC watchdog", "ubsan": "undefined behaviour",
-}  # fmt: skip
+    "int_wdt": "interrupt watchdog",
+    "task_wdt": "task watchdog",
+    "stack_overflow": "stack overflow",
+    "heap_corruption": "heap corruption",
+    "stack_smash": "stack smashing",
+    "cpp_terminate": "C++ terminate",
+    "memprot": "memory protection",
+    "boot_failure": "boot failure",
+    "coredump": "core dump",
+    "rtc_wdt": "RTC watchdog",
+    "ubsan": "undefined behaviour",
+}
 _HANGS = frozenset({"int_wdt", "task_wdt"})
 """Where a loop stood when a watchdog bit is chance: only the loop's function is kept."""
+
+_ABORTING = frozenset(
+    {"abort", "assert", "heap_corruption", "stack_smash", "cpp_terminate", "ubsan", "task_wdt"}
+)
+_ABORT_FRAMES = 4
 
 
 @cache
@@ -123,7 +135,11 @@ def _undecoded(record: CrashRecord) -> list[str]:
     if record.kind == "assert" and (record.assert_func or record.assert_file):
         file = (record.assert_file or "").replace("\\", "/").rsplit("/", 1)[-1]
         return [bare_name(record.assert_func) if record.assert_func else file]
-    address = (record.backtrace or (record.pc,))[0]
+    address = record.pc
+    if record.backtrace and (address is None or record.kind not in _ABORTING):
+        # The innermost functions of an abort are the same for all: panic_abort, abort, ...
+        at = min(_ABORT_FRAMES, len(record.backtrace) - 1) if record.kind in _ABORTING else 0
+        address = record.backtrace[at]
     if address is None:
         return []
     build = (record.elf_sha256 or "").strip("0")[:8]

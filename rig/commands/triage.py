@@ -1,0 +1,108 @@
+"""`rig triage`: logs in; crashes out, decoded and grouped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import click
+
+from rig.errors import BenchError, RigError
+from rig.triage.decode import Decoder
+from rig.triage.jsonl import Writer
+from rig.triage.memory import Memory
+from rig.triage.progress import Counted, reading
+from rig.triage.session import Session, Triaged
+from rig.triage.store import elf_files
+from rig.triage.summary import Summary
+
+
+@click.command(name="triage")
+@click.argument("logs", nargs=-1, required=True)
+@click.option(
+    "--elf",
+    "elfs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="ELF file of a build, or a folder of them. Repeatable.",
+)
+@click.option("--force", is_flag=True, help="Decode with the given ELF even if its hash differs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a log on stdout.")
+@click.option("--memory/--no-memory", default=True, help="Remember the crashes (the default).")
+@click.option(
+    "--check", is_flag=True, help="Exit 1 if there is a crash that is not marked expected."
+)
+def command(
+    logs: Sequence[str],
+    elfs: Sequence[Path],
+    force: bool,
+    as_json: bool,
+    memory: bool,
+    check: bool,
+) -> None:
+    """Find the crashes in serial logs: what crashed, where in the source, whether it is known.
+
+    LOGS are files; - is standard input. ELF files that `rig symbols add` keeps are found by their
+    hash; --elf names others.
+
+    \b
+    rig triage device.log other/*.log --elf build/app.elf
+    rig monitor BOARD | rig triage -
+    rig triage --json *.log
+    """
+    decoder = Decoder(elf_files(elfs), force=force)
+    with ExitStack() as stack:
+        session = Session(decoder, _memory(stack) if memory else None)
+        summary = Summary()
+        read = 0
+        for name in logs:
+            try:
+                _triage(session, name, as_json, summary)
+                read += 1
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                _complain(f"cannot read {name}: {error.strerror or error}")
+        if session.trouble is not None:
+            _complain(str(session.trouble))
+        if not read:
+            raise BenchError("none of the logs could be read", hint="see above for each one")
+        if not as_json:
+            summary.show()
+        if check and summary.unexpected:
+            sys.exit(1)
+
+
+def _memory(stack: ExitStack) -> Memory | None:
+    """The crash database; without it, triage goes on and says so."""
+    try:
+        return stack.enter_context(Memory())
+    except RigError as error:
+        _complain(f"{error}\n  (the crashes of this call are not remembered)")
+        return None
+
+
+def _triage(session: Session, name: str, as_json: bool, summary: Summary) -> None:
+    piped = name == "-"
+    with nullcontext(sys.stdin.buffer) if piped else Path(name).open("rb") as file:
+        counted: BinaryIO = file
+        with reading(file, name) as progress:
+            if progress is not None:
+                counted = cast(BinaryIO, Counted(file, progress))
+            found = session.triage(counted, name, live=piped)
+            if as_json:
+                with Writer(sys.stdout.buffer.write, name) as writer:
+                    for one in found:
+                        writer.add(one)
+                        if isinstance(one, Triaged):
+                            summary.count(one)
+                sys.stdout.buffer.flush()
+            else:
+                summary.file(name, found)
+
+
+def _complain(text: str) -> None:
+    click.echo(f"rig: {text}", err=True)

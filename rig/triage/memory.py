@@ -1,0 +1,419 @@
+"""The crashes known so far: buckets by signature in one SQLite file.
+
+Many writers at once (`rig run`, pytest workers, `rig triage`): the journal is write-ahead, and
+what belongs together is stored in one transaction. The same crash of the same log is stored once,
+however often that log is read. The schema migrates by `PRAGMA user_version`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from rig.errors import BenchError, RigError
+from rig.history.crash import CrashRecord
+from rig.triage.decode import DecodedCrash
+from rig.triage.home import database
+from rig.triage.signature import signature
+
+Mark = Literal["new", "known", "expected", "fixed"]
+BUSY = 10.0
+"""Seconds to wait for another writer."""
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE bucket (
+        id INTEGER PRIMARY KEY,
+        signature TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        mark TEXT NOT NULL DEFAULT 'new',
+        fixed_in TEXT,
+        note TEXT,
+        marked_at REAL
+    );
+    CREATE TABLE occurrence (
+        id INTEGER PRIMARY KEY,
+        bucket INTEGER NOT NULL REFERENCES bucket(id) ON DELETE CASCADE,
+        key TEXT NOT NULL UNIQUE,
+        seen REAL NOT NULL,
+        source TEXT NOT NULL,
+        line INTEGER NOT NULL,
+        firmware TEXT,
+        board TEXT,
+        elf TEXT,
+        regression INTEGER NOT NULL DEFAULT 0,
+        frames TEXT NOT NULL,
+        record TEXT NOT NULL
+    );
+    CREATE INDEX occurrence_bucket ON occurrence(bucket, seen);
+    """,
+)
+"""By version: what brings a database from version n to n + 1. Never change one; add one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What memory says of a crash that was just stored."""
+
+    bucket: int
+    signature: str
+    new_bucket: bool
+    """It is the first of its kind."""
+    repeated: bool
+    """This very crash was stored before; nothing was added."""
+    mark: Mark
+    regression: bool
+    """Its bucket was marked fixed, and this firmware should hold the fix."""
+    count: int
+    """Crashes in its bucket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """All crashes of one signature."""
+
+    id: int
+    signature: str
+    kind: str
+    mark: Mark
+    fixed_in: str | None
+    note: str | None
+    count: int
+    first_seen: float
+    """Seconds since the epoch, as `last_seen`."""
+    last_seen: float
+    firmwares: tuple[str, ...]
+    boards: tuple[str, ...]
+    regressions: int
+    """Crashes since it was fixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One crash in memory."""
+
+    id: int
+    seen: float
+    source: str
+    line: int
+    firmware: str | None
+    board: str | None
+    elf: str | None
+    regression: bool
+    frames: tuple[str, ...]
+    record: CrashRecord
+
+
+class Memory:
+    """The crash database. A context manager; make one for each thread.
+
+    Raises `RigError` (with what to do) when it is locked, broken, or newer than this rig.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or database()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+        except (OSError, sqlite3.Error) as error:
+            raise self._trouble(error) from error
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._trouble(error) from error
+        except RigError:
+            self._db.close()
+            raise
+
+    def _migrate(self) -> None:
+        version = self._version()
+        if version > len(_MIGRATIONS):
+            raise RigError(
+                f"{self.path} is of version {version}, this rig knows {len(_MIGRATIONS)}",
+                hint="a newer rig wrote it: update this one, or set SENDSPIN_RIG_HOME elsewhere",
+            )
+        if version == len(_MIGRATIONS):
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have migrated it while this one waited for the lock.
+            for number in range(self._version(), len(_MIGRATIONS)):
+                for statement in _MIGRATIONS[number].split(";"):
+                    if statement.strip():
+                        self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {number + 1}")
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _trouble(self, error: Exception) -> RigError:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return RigError(
+                f"the crash database {self.path} is locked by another process",
+                hint="wait for it, or end it: nothing was stored for this crash",
+            )
+        if "malformed" in text or "not a database" in text:
+            return RigError(
+                f"the crash database {self.path} is broken: {text}",
+                hint=f"move it away (mv {self.path} {self.path}.broken): a new one is made",
+            )
+        return RigError(
+            f"cannot use the crash database {self.path}: {text}",
+            hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
+        )
+
+    def remember(
+        self,
+        crash: DecodedCrash,
+        *,
+        source: str,
+        log: str = "",
+        board: str | None = None,
+        firmware: str | None = None,
+        seen: float | None = None,
+    ) -> Remembered:
+        """Store a crash; storing it again changes nothing.
+
+        `source` is for people: a file's name, a run. `log` identifies the log (a run's id, a hash
+        of a file's beginning): the crash with the same text at the same line of the same log is
+        the same crash. `seen` is in seconds since the epoch, now by default.
+        """
+        record = crash.record
+        name = signature(crash)
+        firmware = firmware or record.firmware
+        at = time.time() if seen is None else seen
+        key = occurrence_key(record, log)
+        with self.together():
+            return self._store(crash, name, source, key, board, firmware, at)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction around many `remember` calls: all are stored, or none."""
+        if self._db.in_transaction:
+            yield
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+
+    def _store(
+        self,
+        crash: DecodedCrash,
+        name: str,
+        source: str,
+        key: str,
+        board: str | None,
+        firmware: str | None,
+        at: float,
+    ) -> Remembered:
+        record = crash.record
+        old = self._db.execute(
+            "SELECT b.*, o.id AS occurrence, o.regression FROM occurrence o"
+            " JOIN bucket b ON b.id = o.bucket WHERE o.key = ?",
+            (key,),
+        ).fetchone()
+        if old is not None and old["signature"] == name:
+            return Remembered(
+                old["id"],
+                name,
+                False,
+                True,
+                old["mark"],
+                bool(old["regression"]),
+                self._count(old["id"]),
+            )
+        added = self._db.execute(
+            "INSERT INTO bucket(signature, kind) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (name, record.kind),
+        ).rowcount
+        bucket = self._db.execute("SELECT * FROM bucket WHERE signature = ?", (name,)).fetchone()
+        back = bucket["mark"] == "fixed" and holds_fix(firmware, bucket["fixed_in"])
+        if old is not None:
+            # Decoded better than last time (its ELF came): it moves, it is not counted twice.
+            self._db.execute("DELETE FROM occurrence WHERE id = ?", (old["occurrence"],))
+            if not self._count(old["id"]) and old["mark"] == "new":
+                self._db.execute("DELETE FROM bucket WHERE id = ?", (old["id"],))
+        self._db.execute(
+            "INSERT INTO occurrence(bucket, key, seen, source, line, firmware, board, elf,"
+            " regression, frames, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                bucket["id"], key, at, source, record.line, firmware, board, record.elf_sha256,
+                int(back), msgspec.json.encode([str(frame) for frame in crash.frames]).decode(),
+                msgspec.json.encode(record).decode(),
+            ),
+        )  # fmt: skip
+        return Remembered(
+            bucket["id"], name, bool(added), False, bucket["mark"], back, self._count(bucket["id"])
+        )
+
+    def _count(self, bucket: int) -> int:
+        row = self._db.execute("SELECT count(*) FROM occurrence WHERE bucket = ?", (bucket,))
+        return int(row.fetchone()[0])
+
+    def buckets(
+        self,
+        *,
+        since: float | None = None,
+        firmware: str | None = None,
+        bucket: int | None = None,
+    ) -> list[Bucket]:
+        """Buckets, the newest first: with a crash after `since` (seconds since the epoch), of a
+        firmware whose version begins with `firmware`, or the one with number `bucket`.
+        """
+        try:
+            rows = self._db.execute(
+                "SELECT b.*, count(*) AS count, min(o.seen) AS first, max(o.seen) AS last,"
+                " sum(o.regression) AS regressions,"
+                " json_group_array(DISTINCT o.firmware) AS firmwares,"
+                " json_group_array(DISTINCT o.board) AS boards"
+                " FROM bucket b JOIN occurrence o ON o.bucket = b.id"
+                " WHERE (:bucket IS NULL OR b.id = :bucket) GROUP BY b.id"
+                " HAVING (:since IS NULL OR max(o.seen) >= :since)"
+                " AND (:firmware IS NULL"
+                " OR sum(substr(o.firmware, 1, length(:firmware)) = :firmware))"
+                " ORDER BY last DESC, b.id DESC",
+                {"bucket": bucket, "since": since, "firmware": firmware},
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        return [
+            Bucket(
+                row["id"], row["signature"], row["kind"], row["mark"], row["fixed_in"], row["note"],
+                row["count"], row["first"], row["last"], _names(row["firmwares"]),
+                _names(row["boards"]), row["regressions"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def occurrences(self, bucket: int, *, limit: int = 1000) -> list[Occurrence]:
+        """The crashes of a bucket, the newest first."""
+        try:
+            rows = self._db.execute(
+                "SELECT * FROM occurrence WHERE bucket = ? ORDER BY seen DESC, id DESC LIMIT ?",
+                (bucket, limit),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        return [
+            Occurrence(
+                row["id"], row["seen"], row["source"], row["line"], row["firmware"], row["board"],
+                row["elf"], bool(row["regression"]),
+                tuple(msgspec.json.decode(row["frames"], type=list[str])),
+                msgspec.json.decode(row["record"], type=CrashRecord),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def mark(
+        self, bucket: int, mark: Mark, *, fixed_in: str | None = None, note: str | None = None
+    ) -> None:
+        """Mark a bucket known, expected or fixed (since which firmware), or new again.
+
+        Raises `BenchError` when there is no such bucket.
+        """
+        try:
+            changed = self._db.execute(
+                "UPDATE bucket SET mark = ?, fixed_in = ?, note = coalesce(?, note), marked_at = ?"
+                " WHERE id = ?",
+                (mark, fixed_in, note, time.time(), bucket),
+            ).rowcount
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+        if not changed:
+            raise BenchError(
+                f"there is no crash bucket {bucket}", hint="`rig crashes` lists those there are"
+            )
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def remember(
+    crash: DecodedCrash,
+    *,
+    source: str,
+    log: str = "",
+    board: str | None = None,
+    firmware: str | None = None,
+) -> Remembered:
+    """Store one crash in the user's crash database. See `Memory.remember`."""
+    with Memory() as memory:
+        return memory.remember(crash, source=source, log=log, board=board, firmware=firmware)
+
+
+def occurrence_key(record: CrashRecord, log: str) -> str:
+    """What makes a crash this very crash: its log, its place there, and its text."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (log, str(record.line), *record.text):
+        digest.update(part.encode("utf-8", "surrogatepass"))
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def log_identity(head: bytes) -> str:
+    """Identity of a log file: of its first 4 KiB, so that a log which grows stays itself."""
+    return hashlib.blake2b(head[:4096], digest_size=16).hexdigest()
+
+
+def holds_fix(firmware: str | None, fixed_in: str | None) -> bool:
+    """Whether a firmware should hold a fix made in `fixed_in`.
+
+    Where either version is not known, or they cannot be compared, it should: a regression that is
+    told too early is looked at, one that is not told is lost.
+    """
+    if not firmware or not fixed_in:
+        return True
+    seen, fix = _version_key(firmware), _version_key(fixed_in)
+    return not seen or not fix or seen >= fix
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    """The numbers of `v0.6.1-3-gabc`: (0, 6, 1, 3)."""
+    match = re.match(r"[vV]?(\d+(?:\.\d+)*)(?:-(\d+)-g[0-9a-f]+)?", version)
+    if match is None:
+        return ()
+    numbers = tuple(int(number) for number in match[1].split(".")[:8])
+    return (*(numbers + (0,) * 4)[:4], int(match[2] or 0))
+
+
+def _names(array: str) -> tuple[str, ...]:
+    return tuple(sorted(name for name in msgspec.json.decode(array, type=list[str | None]) if name))

@@ -1,0 +1,51 @@
+"""A progress bar over a long log."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+LONG = 32 << 20
+"""Bytes above which reading a log takes long enough to say how far it is."""
+
+
+class Counted:
+    """A binary file that tells how many bytes were read from it."""
+
+    def __init__(self, file: BinaryIO, tell: Callable[[int], None]) -> None:
+        self._file = file
+        self._tell = tell
+        self.peek = getattr(file, "peek", None)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read, and tell."""
+        data = self._file.read(size)
+        self._tell(len(data))
+        return data
+
+
+@contextmanager
+def reading(file: BinaryIO, name: str) -> Iterator[Callable[[int], None] | None]:
+    """A bar on stderr while a long regular file is read, where a person looks; else None."""
+    size = 0
+    if sys.stderr.isatty():
+        status = os.fstat(file.fileno())
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    if size < LONG:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(name, total=size)
+        yield lambda count: progress.advance(task, count)
