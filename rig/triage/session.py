@@ -10,8 +10,9 @@ from typing import BinaryIO
 from rig.console.crash import Finished, Reset, Warned
 from rig.errors import RigError
 from rig.triage.decode import DecodedCrash, Decoder
+from rig.triage.identity import log_identity
 from rig.triage.logs import read_log
-from rig.triage.memory import Memory, Remembered, log_identity
+from rig.triage.memory import Memory, Remembered
 from rig.triage.signature import signature
 
 TOGETHER = 256
