@@ -55,6 +55,7 @@ class TcpStream:
         self.peer_ended = False
         self.write_ended = False
         self._loop = asyncio.get_running_loop()
+        self._fd = sock.fileno()
         self._out = bytearray()
         self._fin_due = False
         self._paused: set[str] = set()
@@ -86,7 +87,7 @@ class TcpStream:
     def _count(self, request: int) -> int:
         if not self.open:
             return 0
-        return int(struct.unpack("i", fcntl.ioctl(self.sock.fileno(), request, b"\0" * 4))[0])
+        return int(struct.unpack("i", fcntl.ioctl(self._fd, request, b"\0" * 4))[0])
 
     def _tcp_info(self) -> bytes:
         return self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 512) if self.open else b""
@@ -129,9 +130,9 @@ class TcpStream:
             return
         self._reading = wanted
         if wanted:
-            self._loop.add_reader(self.sock, self._readable)
+            self._loop.add_reader(self._fd, self._readable)
         else:
-            self._loop.remove_reader(self.sock)
+            self._loop.remove_reader(self._fd)
 
     def _readable(self) -> None:
         try:
@@ -167,7 +168,7 @@ class TcpStream:
         sent = self._send(data)
         if self.open and sent < len(data):
             self._out += data[sent:]
-            self._loop.add_writer(self.sock, self._writable)
+            self._loop.add_writer(self._fd, self._writable)
 
     def _send(self, data: bytes) -> int:
         try:
@@ -200,7 +201,7 @@ class TcpStream:
         del self._out[:sent]
         if not self.open or self._out:
             return
-        self._loop.remove_writer(self.sock)
+        self._loop.remove_writer(self._fd)
         if self._fin_due:
             self._shut()
         self.on_drained()
@@ -237,8 +238,8 @@ class TcpStream:
         """Close the socket; idempotent."""
         if not self.open:
             return
-        self._loop.remove_reader(self.sock)
-        self._loop.remove_writer(self.sock)
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
         self._reading = False
         self.open = False
         self._out.clear()

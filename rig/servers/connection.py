@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rig.history import Entry, now_ns
 from rig.history.events import (
@@ -17,9 +17,15 @@ from rig.history.events import (
 )
 from rig.history.events import Opcode as OpcodeName
 from rig.protocol import encode_close, encode_frame, generation_of, messages
-from rig.protocol.names import SERVER_GREETING, Generation
+from rig.protocol.names import GREETING, SERVER_GREETING, Generation
 from rig.servers.inbox import Inbox
 from rig.servers.line import Line
+
+ANSWER_BOUND: Final = 65_536
+"""Bytes waiting to be sent above which nothing more is answered by itself."""
+
+EARLY_BOUND: Final = 32
+"""Events before the upgrade answer that are kept beside the history."""
 
 
 class Connection:
@@ -55,7 +61,7 @@ class Connection:
         self.greeted = 0
         """How often this server has greeted."""
         self.hello: Frame | None = None
-        """The device's client/hello."""
+        """The device's opening message."""
         self.generation: Generation | None = None
         """The wire generation, once the device has opened."""
         self.early: list[EarlyBytes] = []
@@ -93,6 +99,8 @@ class Connection:
 
     async def wait_hello(self, timeout: float = 5.0) -> Frame | None:
         """The device's opening message; frames before it are passed over (the history has them)."""
+        if self.hello is not None:
+            return self.hello
         return await self._inbox.next(
             Frame,
             timeout=timeout,
@@ -205,7 +213,7 @@ class Connection:
         event = entry.event
         if isinstance(event, Frame) and event.sender == "device":
             self._answer(event)
-        elif isinstance(event, EarlyBytes) and len(self.early) < 100:
+        elif isinstance(event, EarlyBytes) and len(self.early) < EARLY_BOUND:
             self.early.append(event)
         elif isinstance(event, TcpFin) and event.sender == "device" and self.answer_fin:
             self.line.fin()
@@ -213,12 +221,13 @@ class Connection:
             self._inbox.put(entry)
 
     def _answer(self, frame: Frame) -> None:
-        if self.generation is None:
-            self.generation = generation_of(frame.type)
-        if frame.type == "client/hello":
+        if self.hello is None and (generation := generation_of(frame.type)) is not None:
+            self.generation = generation
             self.hello = frame
-            if self.answer_hello and not self.greeted:
-                self.greet()
+        if self.line.backlog > ANSWER_BOUND:
+            return  # it asks and does not read
+        if frame.type == GREETING and self.answer_hello and not self.greeted:
+            self.greet()
         elif frame.type == "client/time" and self.answer_time:
             self._answer_time(frame)
         elif frame.opcode == "ping" and self.answer_ping and frame.head is not None:

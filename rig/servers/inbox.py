@@ -10,7 +10,7 @@ from typing import Final
 from rig.history import Entry, Event
 from rig.history.events import ConnectionClosed
 
-BOUND: Final = 1_000
+BOUND: Final = 256
 """Events that are kept; the oldest go first."""
 
 

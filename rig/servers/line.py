@@ -19,6 +19,16 @@ class Line(Protocol):
     closed: bool
     on_event: Callable[[Entry], None] | None
 
+    @property
+    def backlog(self) -> int:
+        """Bytes given to `send` that the kernel has not taken."""
+        ...
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes sent that the device's TCP has not acknowledged."""
+        ...
+
     def start(self) -> None:
         """Begin to read."""
         ...

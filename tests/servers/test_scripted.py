@@ -201,6 +201,19 @@ async def test_it_answers_a_ping_with_the_same_payload(server: ScriptedServer, d
     assert (frames[0].opcode, frames[0].payload) == ("pong", bytes(range(125)))
 
 
+async def test_a_device_that_asks_without_end_and_reads_nothing_costs_no_memory(
+    server: ScriptedServer, device: Any
+) -> None:
+    connection, there = await upgraded(server, device)
+    connection.half_frame()  # so that every answer waits
+    pings = encode_frame("ping", bytes(125)) * 100
+    for _ in range(20):
+        await there.send(pings)
+    await there.send(text("client/state"))
+    assert await connection.expect("client/state") is not None
+    assert connection.line.backlog < 66_000
+
+
 async def test_half_a_frame_is_one_byte(server: ScriptedServer, device: Any, record: Any) -> None:
     connection, there = await upgraded(server, device)
     connection.half_frame()
