@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 
@@ -68,6 +69,16 @@ class Board(Protocol):
     @property
     def can_reset(self) -> bool:
         """Whether `reset` can work."""
+        ...
+
+    @property
+    def firmware(self) -> Path | None:
+        """The bundle it is flashed with when a run names none; None: it keeps what it has."""
+        ...
+
+    @property
+    def can_talk(self) -> bool:
+        """Whether `talk` can work: it can be made to send by itself."""
         ...
 
     async def reset(self, *, download: bool = False) -> None:

@@ -46,6 +46,8 @@ class PlainSettings:
     flash: str = "none"
     """Port to flash it by, or `none`: it carries its firmware already."""
     flash_baud: int = 921_600
+    firmware: Path | None = None
+    """The bundle that a run flashes unless told otherwise."""
     chip: str | None = None
     reset: str | Run = "none"
     """`lines` (DTR and RTS of the port), a command to run, or `none`."""
@@ -158,6 +160,16 @@ class PlainBoard:
             await reset_by_lines(port or "", download=download)
         else:
             await self._run("reset", how.run if isinstance(how, Run) else how)
+
+    @property
+    def firmware(self) -> Path | None:
+        """The bundle of the bench file."""
+        return self.settings.firmware
+
+    @property
+    def can_talk(self) -> bool:
+        """Whether the bench file says how it is made to talk."""
+        return self.settings.talk is not None
 
     async def talk(self, count: int) -> bool:
         """Have it queue `count` states, as the bench file says; False where it does not say."""

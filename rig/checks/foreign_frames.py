@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +22,9 @@ def _values(message: Any, depth: int = 0) -> Iterator[str | int]:
     if depth > _DEPTH:
         return
     if isinstance(message, dict):
-        for value in message.values():
-            yield from _values(value, depth + 1)
+        for key, value in message.items():
+            if key != "client_transmitted":  # the device's own clock is nobody else's
+                yield from _values(value, depth + 1)
     elif isinstance(message, list):
         for value in message:
             yield from _values(value, depth + 1)
@@ -35,20 +37,24 @@ class _Owners:
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
-        self._epochs: dict[int, int] = {}
+        self._epochs: list[tuple[int, int]] = []
 
     def add(self, event: ConnectionOpened) -> None:
         self._ids[event.server_id] = event.conn
+        if len(self._ids) > _REMEMBERED:
+            del self._ids[next(iter(self._ids))]
         if event.epoch_us:
-            self._epochs[event.epoch_us // EPOCH_SPAN_US] = event.conn
-        for table in (self._ids, self._epochs):
-            while len(table) > _REMEMBERED:
-                table.pop(next(iter(table)))  # type: ignore[call-overload]
+            insort(self._epochs, (event.epoch_us, event.conn))
+            if len(self._epochs) > _REMEMBERED:
+                del self._epochs[0]
 
     def of(self, value: str | int) -> int | None:
         if isinstance(value, str):
             return self._ids.get(value)
-        return self._epochs.get(value // EPOCH_SPAN_US)
+        place = bisect_right(self._epochs, (value, 1 << 62)) - 1
+        if place < 0 or value - self._epochs[place][0] >= EPOCH_SPAN_US:
+            return None
+        return self._epochs[place][1]
 
 
 def _foreign(owners: _Owners, conn: int, message: dict[str, Any]) -> tuple[str | int, int] | None:

@@ -47,8 +47,7 @@ def _stray(talk: Conversation) -> tuple[str, tuple[int, ...]] | None:
         isinstance(event, EarlyBytes)
         and event.type == GOODBYE
         and len(talk.early) == 1
-        and talk.upgraded is None
-        and talk.device_data == 0
+        and talk.device_data == 0  # the 101 may still follow, a message may not
     )
     if surplus_refused:
         return None

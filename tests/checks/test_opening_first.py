@@ -63,6 +63,11 @@ def test_the_lone_goodbye_that_refuses_a_surplus_peer_is_allowed(wire):
     assert nothing_before_upgrade(wire.history()).verdict is Verdict.PASS
 
 
+def test_the_refusals_upgrade_answer_may_still_follow_it(wire):
+    wire.greeted(1).opened(2).early(2, "client/goodbye").upgraded(2).fin(2, "device").closed(2)
+    assert nothing_before_upgrade(wire.history()).verdict is Verdict.PASS
+
+
 def test_a_goodbye_before_the_upgrade_of_a_connection_that_lives_on_fails(wire):
     wire.opened(2).early(2, "client/goodbye").upgraded(2).hello(2)
     assert nothing_before_upgrade(wire.history()).verdict is Verdict.FAIL

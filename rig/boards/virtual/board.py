@@ -18,6 +18,8 @@ from rig.boards.virtual.process import short_path
 from rig.errors import BoardError
 
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")
+FIRMWARE = Path(__file__).parents[3] / "fixtures" / "firmware"
+"""The model's own bundles, one folder a version."""
 START_SECONDS = 20.0
 """Until the board's process must have said that it is ready."""
 ANSWER_SECONDS = 10.0
@@ -39,6 +41,7 @@ class VirtualSettings:
     number: int = 1
     home: Path | None = None
     namespace: bool = True
+    firmware: Path | None = None
 
 
 class VirtualBoard:
@@ -62,6 +65,7 @@ class VirtualBoard:
         self.number = settings.number
         self.home = (settings.home or state_folder() / f"virtual-{self.number}").absolute()
         self._command = [*command, *([] if settings.namespace else ["--no-netns"])]
+        self._firmware = settings.firmware
         self._status: dict[str, Any] = {}
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
 
@@ -109,6 +113,16 @@ class VirtualBoard:
     async def status(self) -> dict[str, Any]:
         """What the board says of itself (`process.Process.status`)."""
         return await self.control("status")
+
+    @property
+    def firmware(self) -> Path | None:
+        """The bench's, else the newest of the model's own, where the source tree is there."""
+        return self._firmware or next(iter(sorted(FIRMWARE.glob("v*"), reverse=True)), None)
+
+    @property
+    def can_talk(self) -> bool:
+        """Its firmware's console has a `talk` command."""
+        return True
 
     async def talk(self, count: int) -> bool:
         """Type `talk COUNT` on its console."""

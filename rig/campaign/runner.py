@@ -1,0 +1,106 @@
+"""A run: one board, some scenarios, one verdict."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from firmware_flasher.bundle import Bundle
+from firmware_flasher.messages import Event as FlashEvent
+from rig.boards.base import Board
+from rig.campaign.judge import judge
+from rig.campaign.session import Session, Told
+from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
+from rig.checks import Verdict
+from rig.errors import BenchError
+from rig.scenarios import Scenario
+
+VERDICT_FILE = "verdict.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does. `cycles` None: as many as each scenario says. `timeout`: s, one cycle."""
+
+    scenarios: Sequence[Scenario]
+    seed: int = 0
+    cycles: int | None = None
+    timeout: float = 60.0
+    fail_fast: bool = False
+    swallow: Container[str] = field(default=())
+    """Faults that are made to miss, to test the rig itself."""
+
+
+def new_out(root: Path, board: str) -> Path:
+    """A folder of its own for a run below `root`, named by time and board. Raises `BenchError`."""
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in board)
+    for number in range(1, 1000):
+        out = root / (f"{stamp}-{name}" + (f"-{number}" if number > 1 else ""))
+        with contextlib.suppress(FileExistsError):
+            try:
+                out.mkdir(parents=True)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                raise BenchError(
+                    f"cannot make the run's folder {out}: {error.strerror}",
+                    hint="name a folder that you may write to with --out",
+                ) from error
+            return out
+    raise BenchError(f"no free name for a run below {root}", hint="name a folder with --out")
+
+
+async def run(
+    board: Board,
+    plan: Plan,
+    out: Path,
+    *,
+    bundle: Bundle | None = None,
+    on_progress: Told = lambda _words: None,
+    on_flash: Callable[[FlashEvent], None] = lambda _event: None,
+    on_scenario: Callable[[ScenarioVerdict], None] = lambda _verdict: None,
+) -> RunVerdict:
+    """Play `plan` on `board` into the folder `out`, and judge it.
+
+    After a crash the board is waited for and the next scenario goes on. `on_scenario` hears each
+    scenario's verdict as soon as it is played. Raises what `Session` raises; the history written so
+    far can be judged all the same.
+    """
+    names = [scenario.name for scenario in plan.scenarios]
+    session = Session(
+        board,
+        out,
+        seed=plan.seed,
+        swallow=plan.swallow,
+        plan={"scenarios": names, "cycles": plan.cycles, "fail_fast": plan.fail_fast},
+        on_progress=on_progress,
+    )
+    async with session:
+        await session.prepare(bundle, on_flash=on_flash)
+        for scenario in plan.scenarios:
+            await session.play(scenario, cycles=plan.cycles, timeout=plan.timeout)
+            said = judge(out).scenarios[-1]
+            on_scenario(said)
+            if plan.fail_fast and said.verdict is Verdict.FAIL:
+                break
+        session.outcome = "done"
+    return conclude(out)
+
+
+def conclude(out: Path) -> RunVerdict:
+    """Judge the run in `out` and keep the verdict beside its history."""
+    verdict = judge(out)
+    with contextlib.suppress(OSError):  # a full disk must not cost the verdict itself
+        (out / VERDICT_FILE).write_bytes(verdict_json(verdict) + b"\n")
+    return verdict
+
+
+def verdict_json(verdict: RunVerdict) -> bytes:
+    """The verdict as one JSON object on one line."""
+    return msgspec.json.encode(verdict)

@@ -1,0 +1,335 @@
+"""A session on one board: console, flash, boot, link, server and history, held together.
+
+async with Session(board, out) as session:
+    await session.prepare(bundle)
+    await session.play(get_scenario("baseline"), cycles=5)
+verdict = judge(out)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from firmware_flasher.bundle import Bundle
+from firmware_flasher.messages import Event as FlashEvent
+from rig import __version__
+from rig.boards.base import Board
+from rig.boards.flashing import attach_console, boot_board, flash_board
+from rig.campaign.judge import HISTORY_FILE
+from rig.console.capture import Capture
+from rig.errors import BoardError, RigError, ServerError
+from rig.history import Entry, HistoryStore, now_ns, wall_anchor
+from rig.history import events as ev
+from rig.link import Link
+from rig.scenarios import Lacking, Scenario, Stage
+from rig.scenarios.device import Device
+from rig.scenarios.learning import learn
+from rig.scenarios.stage import Sockets
+from rig.servers import ScriptedServer
+
+BACK_S = 30.0
+"""How long a board may take to be in service again after a crash."""
+RECORD_S = 3.0
+"""How long a crash's record may take to be complete after its first line."""
+
+Told = Callable[[str], None]
+"""Hears in a few words what goes on, for a progress line."""
+
+
+class Crashed(Exception):
+    """The device crashed in the middle of a cycle."""
+
+
+class Session:
+    """One board in use, with its history in the folder `out`; an async context manager.
+
+    Raises `BoardError`, `BenchError`, `FirmwareError` and `HistoryError` as its parts do. Leaving
+    it writes `RunEnded` and closes all it opened, also on Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        out: Path,
+        *,
+        seed: int = 0,
+        swallow: Container[str] = (),
+        plan: dict[str, Any] | None = None,
+        on_progress: Told = lambda _words: None,
+    ) -> None:
+        """`swallow` names faults that are made to miss, to test the rig itself."""
+        self.board = board
+        self.out = out
+        self.seed = seed
+        self.history = HistoryStore(out / HISTORY_FILE)
+        self.console: Capture | None = None
+        self.device = Device()
+        self.sockets = Sockets()
+        self.outcome = "interrupted"
+        """What `RunEnded` will say: set to `done` by whoever got to the end."""
+        self._swallow = swallow
+        self._plan = plan or {}
+        self._tell = on_progress
+        self._stack = contextlib.AsyncExitStack()
+        self._numbers: Iterator[int] = itertools.count(1)
+        self._crash = asyncio.Event()
+        self._crashes = 0
+        self._learned = False
+        self._server: ScriptedServer | None = None
+
+    # -- its life ---------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        try:
+            self.history.append(
+                ev.RunStarted(
+                    t=now_ns(),
+                    wall=wall_anchor(),
+                    rig_version=__version__,
+                    seed=self.seed,
+                    plan=self._plan,
+                )
+            )
+            self.history.listen(self._heard)
+            await self._stack.enter_async_context(self.board)
+            self.console = await self._stack.enter_async_context(
+                attach_console(self.board, self.history, folder=self.out)
+            )
+        except BaseException as error:
+            await self._close(type(error), error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close(kind, error, trace)
+
+    async def _close(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        if isinstance(error, RigError):
+            self.outcome = error.message
+        try:
+            await self._stack.__aexit__(kind, error, trace)
+        finally:
+            self.history.append(ev.RunEnded(t=now_ns(), outcome=self.outcome))
+            self.history.close()
+
+    def _heard(self, entry: Entry) -> None:
+        match entry.event:
+            case ev.SocketSeen() as event:
+                self.sockets.take(entry.n, event)
+            case ev.Boot():
+                self.sockets.forget()
+            case ev.CrashBegan():
+                self._crashes += 1
+                self._crash.set()
+            case _:
+                pass
+
+    # -- the board --------------------------------------------------------------------------
+
+    async def prepare(
+        self,
+        bundle: Bundle | None = None,
+        *,
+        on_flash: Callable[[FlashEvent], None] = lambda _event: None,
+        reset: bool = True,
+    ) -> None:
+        """Flash `bundle` (None: what is on it stays), boot, and open the link to the device."""
+        if bundle is not None:
+            self._tell("flashing")
+            await flash_board(self.board, bundle, self.history, self.console, on_event=on_flash)
+        self._tell("booting")
+        booted = await boot_board(self.board, self.history, reset=reset)
+        self.history.append(
+            ev.BoardDescribed(
+                t=now_ns(),
+                board=self.board.name,
+                board_kind=self.board.kind,
+                address=str(booted.address) if booted.address else None,
+                firmware=_described(bundle),
+            )
+        )
+        if booted.address is None:
+            raise BoardError(
+                f"{self.board.name} has no address: nothing can be dialled",
+                hint="give its `address` in bench.toml",
+            )
+        link = Link(
+            booted.address,
+            self.history.append,
+            board=self.board.name,
+            numbers=self._numbers,
+            swallow=self._swallow,
+        )
+        await self._stack.enter_async_context(link)
+        self._server = await self._stack.enter_async_context(ScriptedServer(link))
+
+    @property
+    def server(self) -> ScriptedServer:
+        """The scripted server in front of the device; there once the board is prepared."""
+        if self._server is None:
+            raise BoardError(f"{self.board.name} is not prepared yet", hint="await prepare() first")
+        return self._server
+
+    def stage(self, *, cycle: int = 1, salt: str = "") -> Stage:
+        """A stage on this session, with a random source made from the seed, `salt` and cycle."""
+        return Stage(
+            board=self.board,
+            server=self.server,
+            history=self.history,
+            device=self.device,
+            sockets=self.sockets,
+            rng=random.Random(f"{self.seed}/{salt}/{cycle}"),
+            cycle=cycle,
+        )
+
+    async def learn(self) -> Device:
+        """Measure the device, once a session."""
+        if not self._learned:
+            self._tell("learning the device")
+            self.device = await learn(self.stage())
+            self._learned = True
+        return self.device
+
+    # -- scenarios --------------------------------------------------------------------------
+
+    async def play(
+        self, scenario: Scenario, *, cycles: int | None = None, timeout: float = 60.0
+    ) -> None:
+        """Play `scenario`; it ends at the first crash, after which the board is waited for.
+
+        `timeout`: seconds for one cycle. What it did is in the history; nothing is judged here.
+        Raises `BoardError` when the board does not come back.
+        """
+        self.history.append(
+            ev.ScenarioStarted(
+                t=now_ns(),
+                scenario=scenario.name,
+                checks=scenario.checks,
+                required=scenario.required,
+                needs_fault=bool(scenario.faults),
+                params={"cycles": cycles or scenario.cycles},
+            )
+        )
+        outcome: Literal["done", "aborted", "lacking"] = "aborted"
+        reason: str | None = "interrupted"
+        try:
+            await self.learn()
+            reason = await self._cycles(scenario, cycles or scenario.cycles, timeout)
+            outcome = "aborted" if reason else "done"
+        except Lacking as lacking:
+            outcome, reason = "lacking", str(lacking)
+        except Crashed:
+            outcome, reason = "done", None
+        except RigError as error:
+            reason = error.message
+            raise
+        finally:
+            self.history.append(
+                ev.ScenarioEnded(t=now_ns(), scenario=scenario.name, outcome=outcome, reason=reason)
+            )
+
+    async def _cycles(self, scenario: Scenario, cycles: int, timeout: float) -> str | None:
+        """Play the cycles. Returns why it had to stop, None when all were played."""
+        memory: dict[str, object] = {}
+        for cycle in range(1, cycles + 1):
+            self._tell(f"{scenario.name} {cycle}/{cycles}")
+            stage = self.stage(cycle=cycle, salt=scenario.name)
+            stage.memory = memory
+            self.history.append(ev.CycleStarted(t=now_ns(), scenario=scenario.name, cycle=cycle))
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._guarded(scenario, stage)
+            except TimeoutError:
+                await self.server.aclose()
+                return f"cycle {cycle} did not end within {timeout:g} s"
+            except ServerError as error:
+                self.history.append(ev.Note(t=now_ns(), text=error.message))
+                await self._end_cycle(scenario, stage)
+                await self._still_there()
+                continue
+            except Crashed:
+                await self._after_crash(scenario, stage)
+                raise
+            await self._end_cycle(scenario, stage, settle=False)
+        return None
+
+    async def _guarded(self, scenario: Scenario, stage: Stage) -> None:
+        """One cycle, given up at the first line of a crash. Raises `Crashed`."""
+        self._crash.clear()
+        playing = asyncio.ensure_future(scenario.play(stage))
+        crash = asyncio.ensure_future(self._crash.wait())
+        try:
+            await asyncio.wait({playing, crash}, return_when=asyncio.FIRST_COMPLETED)
+            if crash.done():
+                raise Crashed
+            await playing
+        finally:
+            for task in (playing, crash):
+                task.cancel()
+            await asyncio.gather(playing, crash, return_exceptions=True)
+
+    async def _end_cycle(self, scenario: Scenario, stage: Stage, *, settle: bool = True) -> None:
+        if settle:
+            await stage.settle()
+        self.history.append(ev.CycleEnded(t=now_ns(), scenario=scenario.name, cycle=stage.cycle))
+
+    async def _after_crash(self, scenario: Scenario, stage: Stage) -> None:
+        """Let the record be completed, wait for the board, see whether it serves again."""
+        self._tell(f"{scenario.name}: crashed, waiting for its reboot")
+        with self.history.watch(lambda event: isinstance(event, ev.Crash)) as watch:
+            await self.server.aclose()
+            await self._back()
+            await watch.next(ev.Crash, timeout=0)
+        self._crash.clear()
+        with contextlib.suppress(ServerError):
+            await stage.probe()
+        await self._end_cycle(scenario, stage)
+
+    async def _back(self) -> None:
+        """Wait until the board is in service. Raises `BoardError` when it does not come back."""
+        try:
+            await boot_board(self.board, self.history, reset=False, timeout=BACK_S)
+        except BoardError:
+            if not self.board.can_reset:
+                raise
+            await boot_board(self.board, self.history, timeout=BACK_S)
+
+    async def _still_there(self) -> None:
+        """After a connection could not be had: is the device there at all?"""
+        try:
+            await self.server.connect(timeout=BACK_S)
+        except ServerError as error:
+            if self._crash.is_set():
+                return
+            raise BoardError(
+                f"{self.board.name} takes no connections any more: {error.message}",
+                hint="see its serial log in the run's folder; is it still on the network?",
+            ) from error
+        await self.server.aclose()
+
+
+def _described(bundle: Bundle | None) -> dict[str, Any]:
+    if bundle is None:
+        return {}
+    app = bundle.app
+    named = {} if app is None else {"name": app.project, "version": app.version}
+    elf = {} if app is None else {"elf_sha256": app.elf_sha256}
+    path = {"elf": str(bundle.elf)} if bundle.elf else {}
+    return named | elf | path | {"bundle": bundle.origin, "sha256": bundle.digest}

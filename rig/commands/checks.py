@@ -1,0 +1,24 @@
+"""`rig checks`: every invariant the rig can judge, with the place where it is written down."""
+
+from __future__ import annotations
+
+import click
+
+from rig.checks import all_checks
+from rig.report.listing import show_listing
+
+
+@click.command(name="checks")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
+def command(as_json: bool) -> None:
+    """List the checks: what each one says of a device, and where that is written down.
+
+    \b
+    rig checks
+    rig checks --json
+    """
+    rows = [
+        {"check": check.name, "title": check.title, "source": check.source}
+        for check in all_checks().values()
+    ]
+    show_listing(rows, as_json=as_json)

@@ -1,0 +1,199 @@
+"""`rig run`: flash, boot, break its connection, judge what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from firmware_flasher.bundle import Bundle
+from firmware_flasher.errors import FlashError
+from firmware_flasher.loading import load_bundle
+from firmware_flasher.messages import Event as FlashEvent
+from firmware_flasher.messages import Writing
+from rig.boards import open_board
+from rig.boards.base import Board
+from rig.boards.bench import find_bench
+from rig.boards.flashing import as_rig_error
+from rig.campaign.judge import HISTORY_FILE
+from rig.campaign.runner import Plan, conclude, new_out, run, verdict_json
+from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
+from rig.errors import BenchError, RigError
+from rig.report.terminal import show_scenario, show_sum
+from rig.scenarios import all_scenarios, get_scenario
+
+DEFAULT_BOARD = "virtual"
+
+
+class _Show:
+    """What a person sees while a run goes on, on stderr."""
+
+    def __init__(self, console: Console, progress: Progress, out: Path) -> None:
+        self._console = console
+        self._progress = progress
+        self._history = out / HISTORY_FILE
+        self._task = progress.add_task("starting", total=None)
+
+    def said(self, words: str) -> None:
+        self._progress.update(self._task, description=words)
+
+    def flashing(self, event: FlashEvent) -> None:
+        if isinstance(event, Writing):
+            self.said(f"flashing {event.name} {100 * event.done // max(1, event.size)} %")
+
+    def scenario(self, verdict: ScenarioVerdict) -> None:
+        show_scenario(self._console, self._history, verdict)
+
+
+@click.command(name="run")
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--board", "-b", default=DEFAULT_BOARD, show_default=True, help="Board to use.")
+@click.option("--bench", type=click.Path(path_type=Path), help="Bench file that names boards.")
+@click.option("--firmware", "-f", type=click.Path(path_type=Path), help="Bundle to flash first.")
+@click.option("--cycles", type=click.IntRange(1, 1_000_000), help="Cycles of each scenario.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run [out/TIME-BOARD].")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 86_400),
+    default=60.0,
+    show_default=True,
+    help="Seconds for one cycle.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop after the first scenario that fails.")
+@click.option("--no-flash", is_flag=True, help="Take the firmware that is on the board.")
+@click.option(
+    "--swallow",
+    multiple=True,
+    metavar="FAULT",
+    help="Make the link swallow a fault (* for all): shows that the rig then says inconclusive.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(
+    scenarios: tuple[str, ...],
+    board: str,
+    bench: Path | None,
+    firmware: Path | None,
+    cycles: int | None,
+    seed: int,
+    out: Path | None,
+    timeout: float,
+    fail_fast: bool,
+    no_flash: bool,
+    swallow: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Flash BOARD, boot it, break its connection on purpose, and judge what it did.
+
+    Without SCENARIO the whole catalogue is played (`rig scenarios` lists it).
+
+    \b
+    rig run                                                   everything, on the virtual board
+    rig run drop-queued --firmware fixtures/firmware/v0.5.0   a bug, found
+    rig run --board kitchen --bench bench.toml --firmware build/
+    rig run recycle-fd --cycles 50 --seed 7 --json
+
+    Exit codes: 0 pass, 1 fail, 2 wrong use, 3 inconclusive.
+    """
+    chosen = [get_scenario(name) for name in scenarios] or list(all_scenarios().values())
+    device = open_board(board, find_bench(bench))
+    bundle = _bundle(device, firmware, no_flash)
+    folder = new_out(Path("out"), board) if out is None else out
+    plan = Plan(
+        scenarios=chosen,
+        seed=seed,
+        cycles=cycles,
+        timeout=timeout,
+        fail_fast=fail_fast,
+        swallow=frozenset(swallow),
+    )
+    report = Console(stderr=as_json, highlight=False)
+    verdict = _play(device, plan, folder, bundle, report)
+    if as_json:
+        click.echo(verdict_json(verdict))
+    show_sum(report, verdict, repeat=_again(scenarios, board, bench, firmware, cycles, seed))
+    raise SystemExit(verdict.verdict.exit_code)
+
+
+def _again(
+    scenarios: tuple[str, ...],
+    board: str,
+    bench: Path | None,
+    firmware: Path | None,
+    cycles: int | None,
+    seed: int,
+) -> list[str]:
+    """The command that repeats this run, into a folder of its own."""
+    words = ["rig", "run", *scenarios, "--board", board, "--seed", str(seed)]
+    for option, value in (("--bench", bench), ("--firmware", firmware), ("--cycles", cycles)):
+        if value is not None:
+            words += [option, str(value)]
+    return [shlex.quote(word) for word in words]
+
+
+def _bundle(board: Board, firmware: Path | None, no_flash: bool) -> Bundle | None:
+    if no_flash:
+        if firmware is not None:
+            raise BenchError("--firmware and --no-flash contradict each other", hint="drop one")
+        return None
+    path = firmware or board.firmware
+    if path is None or board.flash_port is None:
+        if firmware is not None:
+            raise BenchError(
+                f"the board '{board.name}' cannot be flashed from here: it has no flash port",
+                hint="name one as `flash` in its bench table, or leave --firmware out",
+            )
+        return None
+    try:
+        return load_bundle(path)
+    except FlashError as error:
+        raise as_rig_error(error) from error
+
+
+def _play(
+    board: Board, plan: Plan, out: Path, bundle: Bundle | None, terminal: Console
+) -> RunVerdict:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(
+        *columns, console=terminal, transient=True, disable=not terminal.is_terminal
+    ) as p:
+        show = _Show(terminal, p)
+        try:
+            return asyncio.run(_interruptible(board, plan, out, bundle, show))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            report.print("interrupted; what was played so far is judged", style="yellow")
+        except RigError as error:
+            if error.exit_code == BenchError.exit_code or not _played(out):
+                raise
+            report.print(f"the run ended early: {error}", style="yellow", markup=False)
+    return conclude(out)
+
+
+def _played(out: Path) -> bool:
+    try:
+        return bool(conclude(out).scenarios)
+    except RigError:
+        return False
+
+
+async def _interruptible(
+    board: Board, plan: Plan, out: Path, bundle: Bundle | None, show: _Show
+) -> RunVerdict:
+    """The run; SIGTERM ends it as Ctrl-C does."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run(
+        board,
+        plan,
+        out,
+        bundle=bundle,
+        on_progress=show.said,
+        on_flash=show.flashing,
+        on_scenario=show.scenario,
+    )

@@ -1,0 +1,28 @@
+"""Lists for people (name, then what is known of it) and for machines (a JSON array)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+
+def show_listing(rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
+    """Print `rows` (the first key of each is its name, `title` its line) on stdout."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(list(rows)), indent=2).decode())
+        return
+    console = Console(highlight=False)
+    for row in rows:
+        (_, name), *rest = row.items()
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True, min_width=10)
+        table.add_column(overflow="fold")
+        for key, value in rest:
+            if key != "title" and value:
+                table.add_row(f"  {key}", value)
+        console.print(f"[bold]{name}[/bold]  {row.get('title', '')}")
+        console.print(table)

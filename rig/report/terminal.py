@@ -1,0 +1,172 @@
+"""The verdict for people: what was done, what was seen, what failed first and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rig.campaign.judge import HISTORY_FILE
+from rig.campaign.verdicts import CheckVerdict, RunVerdict, ScenarioVerdict
+from rig.checks import Verdict
+from rig.history import Entry, Event, History
+from rig.history import events as ev
+
+STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
+
+_SHOWN_AROUND = 6
+"""Events shown before the evidence, and after it."""
+
+
+def verdict_word(verdict: Verdict) -> Text:
+    """`PASS`, `FAIL`, `INCONCLUSIVE` in their colours."""
+    return Text(verdict.upper(), style=STYLES[verdict])
+
+
+def scenario_lines(verdict: ScenarioVerdict) -> RenderableType:
+    """One scenario: its verdict, and below it what was done and what that proves."""
+    head = Text.assemble(
+        Text(f"{verdict.verdict.upper():<12}", style=STYLES[verdict.verdict]),
+        f"  {verdict.scenario:<14}",
+        (f"{verdict.cycles:>5} cycles {verdict.seconds:>7.1f} s", "dim"),
+    )
+    told = ", ".join(f"{f.fault} {f.seen}/{f.asked}" for f in verdict.faults)
+    facts = [f"seen: {told}"] if told else []
+    if verdict.failure_rate_bound is not None:
+        facts.append(f"fails in < {verdict.failure_rate_bound:.1%} of cycles (95 % sure)")
+    if not facts:
+        return head
+    return Group(head, Text(" " * 14 + "; ".join(facts), style="dim"))
+
+
+def show_scenario(console: Console, history: Path, verdict: ScenarioVerdict) -> None:
+    """Print one scenario with what failed in it and the events around that."""
+    console.print(scenario_lines(verdict))
+    for part in _details(history, verdict):
+        console.print(part)
+
+
+def show_verdict(console: Console, verdict: RunVerdict, *, repeat: Sequence[str] = ()) -> None:
+    """Print the whole verdict. `repeat`: the command that plays this run again."""
+    for scenario in verdict.scenarios:
+        show_scenario(console, Path(verdict.out) / HISTORY_FILE, scenario)
+    show_sum(console, verdict, repeat=repeat)
+
+
+def show_sum(console: Console, verdict: RunVerdict, *, repeat: Sequence[str] = ()) -> None:
+    """Print the verdict on the whole run, where it is kept, and how to repeat it."""
+    firmware = " ".join(
+        str(verdict.firmware[key]) for key in ("name", "version") if verdict.firmware.get(key)
+    )
+    console.print()
+    console.print(
+        Text.assemble(
+            verdict_word(verdict.verdict),
+            f"  {verdict.board}",
+            f"  {firmware}" if firmware else "",
+            f"  {verdict.reason}" if verdict.reason else "",
+        )
+    )
+    console.print(Text.assemble(("  out     ", "dim"), verdict.out), soft_wrap=True)
+    if repeat:
+        console.print(Text.assemble(("  repeat  ", "dim"), " ".join(repeat)), soft_wrap=True)
+
+
+def _details(history: Path, scenario: ScenarioVerdict) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if scenario.reason:
+        parts.append(Text(f"    {scenario.reason}", style="yellow"))
+    for check in scenario.checks:
+        if check.verdict is Verdict.FAIL:
+            parts.append(_failure(history, scenario, check))
+        elif check.verdict is Verdict.INCONCLUSIVE and check.required:
+            parts.append(
+                Text(f"    {check.check} is undecided: {printable(check.message)}", style="yellow")
+            )
+    return parts
+
+
+def _failure(history: Path, scenario: ScenarioVerdict, check: CheckVerdict) -> RenderableType:
+    where = f" in cycle {check.cycle}" if check.cycle else ""
+    more = f" (and {check.findings - 1} more)" if check.findings > 1 else ""
+    head = Text.assemble("    ", (check.check, "red"), f"{where}: {printable(check.message)}{more}")
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(justify="right", style="dim", min_width=10)
+    rows.add_column(justify="right", style="dim")
+    rows.add_column(overflow="ellipsis", no_wrap=True)
+    shown = list(around(history, check.evidence, scenario.first_event))
+    start = shown[0].event.t if shown else 0
+    for entry in shown:
+        proof = entry.n in check.evidence
+        rows.add_row(
+            f"{'→ ' if proof else ''}{entry.n}",
+            f"{(entry.event.t - start) / 1e6:.1f} ms",
+            Text(printable(in_words(entry.event)), style="bold" if proof else ""),
+        )
+    return Group(head, rows)
+
+
+def around(history: Path, evidence: Sequence[int], first: int) -> list[Entry]:
+    """The evidence and the telling events around it, in order."""
+    if not evidence or not history.exists():
+        return []
+    low, high = max(first, min(evidence) - 200), max(evidence) + 200
+    telling = [
+        entry
+        for entry in History(history).entries(first=low, last=high)
+        if entry.n in evidence or in_words(entry.event)
+    ]
+    marks = [place for place, entry in enumerate(telling) if entry.n in evidence]
+    wanted = {
+        place for mark in marks for place in range(mark - _SHOWN_AROUND, mark + _SHOWN_AROUND + 1)
+    }
+    return [entry for place, entry in enumerate(telling) if place in wanted]
+
+
+def in_words(event: Event) -> str:
+    """An event in one line, or nothing for one that tells a person nothing here."""
+    match event:
+        case ev.ConnectionOpened():
+            return f"connection {event.conn}: opened ({event.server_id})"
+        case ev.UpgradeAnswered():
+            return f"connection {event.conn}: upgrade answered {event.status}"
+        case ev.Frame():
+            side = "<-" if event.sender == "device" else "->"
+            return f"connection {event.conn}: {side} {event.type or event.opcode} ({event.size} B)"
+        case ev.EarlyBytes():
+            what = event.type or event.head[:24]
+            return f"connection {event.conn}: <- {what} ({event.size} B) before the upgrade answer"
+        case ev.TcpFin() | ev.TcpReset():
+            kind = "FIN" if isinstance(event, ev.TcpFin) else "RST"
+            return f"connection {event.conn}: {kind} from the {event.sender}"
+        case ev.LinkEffect():
+            return f"connection {event.conn}: {event.fault} took ({event.value:g} {event.unit})"
+        case ev.FaultAsked():
+            aim = f" on connection {event.conn}" if event.conn else ""
+            return f"fault {event.fault}{aim}"
+        case ev.FaultSeen():
+            return f"fault {event.fault} seen: {event.how}"
+        case ev.Held():
+            return f"connection {event.conn}: only waited on from here, {event.within_s:g} s"
+        case ev.ConnectFailed():
+            return f"no connection: {event.error}"
+        case ev.SocketSeen():
+            return f"serial: socket {event.fd if event.fd is not None else '?'} {event.op}"
+        case ev.Boot():
+            return f"serial: boot, rst:{event.reset_code:#x} ({event.reset_name})"
+        case ev.CrashBegan():
+            return f"serial: {event.text}"
+        case ev.Crash():
+            return f"crash record: {event.record.kind} {event.record.reason or ''}".rstrip()
+        case ev.LogLine(level="E" | "W"):
+            return f"serial: {event.text}"
+        case _:
+            return ""
+
+
+def printable(text: str) -> str:
+    """Text from a board with nothing in it that a terminal would obey."""
+    return "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text)

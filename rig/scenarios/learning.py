@@ -1,0 +1,91 @@
+"""Learning a device before anything is done to it: hello delay, loop turn, sessions, log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rig.errors import ServerError
+from rig.history import now_ns
+from rig.history.events import Learned
+from rig.scenarios.device import Device
+from rig.scenarios.stage import Stage
+
+TRIES = 3
+MOST_SESSIONS = 8
+_PATIENCE_S = 2.5
+
+
+async def learn(stage: Stage) -> Device:
+    """Measure the device on `stage`, which begins to use it at once; recorded as `Learned`.
+
+    Raises `ServerError` when the device does not serve even an undisturbed connection.
+    """
+    await stage.step()
+    for _ in range(TRIES):
+        await _conversation(stage)
+    await stage.settle()
+    await stage.step()
+    sessions = await _sessions(stage)
+    await stage.settle()
+    stage.device = replace(stage.device, sessions=sessions, tells_sockets=stage.sockets.told > 0)
+    device = stage.device
+    for name, value, unit in (
+        ("hello_delay", device.hello_delay, "s"),
+        ("turn", device.turn, "s"),
+        ("step", device.step, "s"),
+        ("sessions", float(sessions), "connections"),
+        ("tells_sockets", float(device.tells_sockets), "0 or 1"),
+    ):
+        stage.history.append(
+            Learned(t=now_ns(), board=stage.board.name, name=name, value=value, unit=unit)
+        )
+    return device
+
+
+async def _conversation(stage: Stage) -> None:
+    """Connect, be greeted, greet, be told the state, end in order; keep the times.
+
+    A device that is slow to let go of the connection before may miss one: it is tried again.
+    """
+    for _ in range(TRIES):
+        connection = await stage.connect()
+        upgraded = now_ns()
+        hello = await connection.wait_hello(_PATIENCE_S)
+        if hello is not None:
+            break
+        await stage.settle()
+        await stage.step()
+    else:
+        raise ServerError(
+            f"connection {connection.conn}: the device answered the upgrade and sent no opening "
+            f"message within {_PATIENCE_S:g} s, {TRIES} times, with nobody disturbing it",
+            hint="is this a Sendspin device? `rig wire` and the serial log of the run show more",
+        )
+    delays = (*stage.device.hello_delays, (hello.t - upgraded) / 1e9)
+    connection.greet()
+    greeted = now_ns()
+    state = await connection.expect("client/state", 2.0)
+    turns = stage.device.turns
+    if state is not None:
+        turns = (*turns, (state.t - greeted) / 1e9)
+    stage.device = replace(
+        stage.device,
+        hello_delays=delays,
+        turns=turns,
+        tells_sockets=stage.sockets.told > 0,
+    )
+    await stage.end(connection)
+
+
+async def _sessions(stage: Stage) -> int:
+    """How many connections the device upgrades at once (at most `MOST_SESSIONS` are tried)."""
+    upgraded = 0
+    for _ in range(MOST_SESSIONS):
+        try:
+            connection = await stage.server.connect(timeout=1.0)
+        except ServerError:
+            break
+        if await connection.upgrade(max(0.3, 4 * stage.device.turn)) != 101:
+            break
+        upgraded += 1
+    return upgraded

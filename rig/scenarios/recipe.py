@@ -1,0 +1,32 @@
+"""What the aimed scenarios have in common (esp-http-server facts, 'The aimed recipe')."""
+
+from __future__ import annotations
+
+from rig.scenarios.stage import Lacking, Stage
+from rig.servers import Connection
+
+
+async def stalled_pair(stage: Stage) -> tuple[Connection, Connection]:
+    """Two greeted connections: the server task is stalled on A, whose messages pile up, then on B.
+
+    A's `server/hello` and the stall go out together, so that what the main loop queues in answer
+    finds the task stalled.
+    """
+    if (stage.device.sessions or 2) < 2:
+        raise Lacking("the device serves one connection at a time: two are needed")
+    a = await stage.hello()
+    b = await stage.hello()
+    a.greet()
+    await stage.strike("stall", a)
+    await stage.step()
+    await stage.strike("stall", b)
+    return a, b
+
+
+async def stalled(stage: Stage) -> Connection:
+    """One greeted connection on which the server task is stalled while its messages pile up."""
+    a = await stage.hello()
+    a.greet()
+    await stage.strike("stall", a)
+    await stage.step()
+    return a

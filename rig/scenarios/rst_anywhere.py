@@ -1,0 +1,84 @@
+"""`rst-anywhere`: a drop in every phase of a connection's life, and a new server at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from rig.scenarios.registry import REQUIRED_CHECKS, scenario
+from rig.scenarios.stage import DIAL_S, Stage
+from rig.servers import Connection
+
+Phase = Callable[[Stage], Awaitable[Connection]]
+
+
+async def _accepted(stage: Stage) -> Connection:
+    return await stage.connect(upgrade=False)
+
+
+async def _half_a_request(stage: Stage) -> Connection:
+    connection = await stage.connect(upgrade=False)
+    connection.send_raw(b"GET /sendspin HTTP/1.1\r\nHost: rig\r\nUpgr")
+    return connection
+
+
+async def _upgraded(stage: Stage) -> Connection:
+    return await stage.connect()
+
+
+async def _greeted(stage: Stage) -> Connection:
+    return await stage.hello()
+
+
+async def _greeting(stage: Stage) -> Connection:
+    connection = await stage.hello()
+    connection.greet()
+    return connection
+
+
+async def _in_traffic(stage: Stage) -> Connection:
+    connection = await stage.serve()
+    for volume in range(5):
+        connection.command_volume(20 + volume)
+    return connection
+
+
+async def _closing(stage: Stage) -> Connection:
+    connection = await stage.serve()
+    connection.close_frame(1000)
+    return connection
+
+
+PHASES: tuple[Phase, ...] = (
+    _accepted,
+    _half_a_request,
+    _upgraded,
+    _greeted,
+    _greeting,
+    _in_traffic,
+    _closing,
+)
+"""A connection's life, from TCP's accept to its last frame."""
+
+
+@scenario(
+    "rst-anywhere",
+    title="a RST in every phase of a connection's life, then a new server at once",
+    cycles=2,
+    faults=("rst", "cut"),
+    required=(*REQUIRED_CHECKS, "served_again"),
+)
+async def rst_anywhere(stage: Stage) -> None:
+    """Each phase in turn: drop, connect again at once, and wait to be greeted."""
+    for phase in PHASES:
+        await _drop_and_return(stage, await phase(stage), "rst")
+    await _drop_and_return(stage, await stage.serve(), "cut")
+    await stage.probe()
+    await stage.settle()
+
+
+async def _drop_and_return(stage: Stage, connection: Connection, fault: str) -> None:
+    await stage.strike(fault, connection)
+    again = await stage.connect(upgrade=False)
+    if await again.upgrade(DIAL_S) == 101:
+        await stage.hold(again)
+    await stage.settle()
