@@ -156,13 +156,12 @@ def _bundle(board: Board, firmware: Path | None, no_flash: bool) -> Bundle | Non
 
 
 def _play(
-    board: Board, plan: Plan, out: Path, bundle: Bundle | None, terminal: Console
+    board: Board, plan: Plan, out: Path, bundle: Bundle | None, report: Console
 ) -> RunVerdict:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(
-        *columns, console=terminal, transient=True, disable=not terminal.is_terminal
-    ) as p:
-        show = _Show(terminal, p)
+    progress = Progress(*columns, console=report, transient=True, disable=not report.is_terminal)
+    with progress:
+        show = _Show(report, progress, out)
         try:
             return asyncio.run(_interruptible(board, plan, out, bundle, show))
         except (KeyboardInterrupt, asyncio.CancelledError):
