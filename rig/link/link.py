@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 from collections.abc import Callable, Container, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 
@@ -105,7 +106,7 @@ class Link:
         )
         wire = Wire(sock, opened, self.record, self.swallow)
         self.wires[conn] = wire
-        wire.on_end_of_life = lambda: self._forget(conn)
+        wire.on_end_of_life = lambda: self.wires.pop(conn, None)
         return wire
 
     async def tcp_without_upgrade(self, *, timeout: float = 5.0) -> Wire:
@@ -190,12 +191,12 @@ class Link:
             raise
         relay = Relay(server, wire)
         self.relays[wire.conn] = relay
+        relay.on_over = partial(self._relay_over, wire.conn)
         if self.on_relay is not None:
             self.on_relay(relay)
         relay.start()
 
-    def _forget(self, conn: int) -> None:
-        self.wires.pop(conn, None)
+    def _relay_over(self, conn: int) -> None:
         self.relays.pop(conn, None)
 
     # -- the end ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from rig.link.stream import Ending, TcpStream
@@ -29,6 +30,9 @@ class Relay:
         wire.on_end = self._device_ended
         wire.on_drained = self._level
         wire.on_closed = self._wire_closed
+        server.on_closed = self._over
+        self.on_over: Callable[[], None] | None = None
+        """Called when both sides are closed: behind a silent link the server's may live on."""
 
     def start(self) -> None:
         """Begin to pass bytes."""
@@ -64,6 +68,11 @@ class Relay:
         """A fault ended the connection to the device: the server's path is gone too."""
         if reason in ("reset by the server", "closed") and not self.wire.silent_to_server:
             self.server.reset()
+        self._over()
+
+    def _over(self) -> None:
+        if self.wire.closed and not self.server.open and self.on_over is not None:
+            self.on_over()
 
     def close(self) -> None:
         """Close both sides."""

@@ -41,7 +41,7 @@ class TcpStream:
 
     Callbacks: `on_data(data, t)`; `on_end(ending, t)` when the peer ended its half (`fin`) or all
     of it (`reset`, `lost`); `on_sent(data)` with what the kernel took; `on_drained()` when it took
-    all. It closes itself when both halves have ended.
+    all; `on_closed()`. It closes itself when both halves have ended.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -51,6 +51,7 @@ class TcpStream:
         self.on_end: Callable[[Ending, int], None] = _nothing
         self.on_sent: Callable[[bytes], None] = _nothing
         self.on_drained: Callable[[], None] = _nothing
+        self.on_closed: Callable[[], None] = _nothing
         self.open = True
         self.peer_ended = False
         self.write_ended = False
@@ -244,6 +245,7 @@ class TcpStream:
         self.open = False
         self._out.clear()
         self.sock.close()
+        self.on_closed()
 
 
 def _ending(error: OSError) -> Ending:

@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Container
 from functools import partial
-from typing import Final, Literal
+from typing import Literal
 
 from rig.history import Entry, Event, now_ns
 from rig.history.events import (
@@ -21,21 +21,15 @@ from rig.history.events import (
     TcpReset,
 )
 from rig.link.shape import Shaper
+from rig.link.stall import Stall
 from rig.link.stream import Ending, TcpStream
 from rig.link.window import Window
-from rig.protocol import Tap, encode_frame
+from rig.protocol import Tap
 
 Sink = Callable[[Event], int]
 """Takes an event and returns its number: `HistoryStore.append`."""
 
 Direction = Literal["to_device", "to_server", "both"]
-
-STALL: Final = b"\x81"
-"""First byte of a text frame: a server that has read it waits for the rest."""
-_REST_OF_STALL: Final = encode_frame("text", mask=b"\0\0\0\0")[1:]
-
-_POLL: Final = 0.002
-"""Seconds between looks whether the stalling byte is acknowledged."""
 
 
 def _both(direction: Direction) -> tuple[Direction, ...]:
@@ -76,7 +70,6 @@ class Wire:
         self._held: list[tuple[Direction, Callable[[], None]]] = []
         self._measured: set[tuple[str, str]] = set()
         self._shaping: dict[str, str] = {}
-        self._stalled = False
         self._cut: tuple[int, str] | None = None
         self._loop = asyncio.get_running_loop()
         self.stream = TcpStream(sock)
@@ -87,6 +80,7 @@ class Wire:
         for direction, shaper in self._shapers.items():
             shaper.on_progress = self._drained
             shaper.on_passed = partial(self._waited, direction)
+        self._stall = Stall(self.stream, self._shapers["to_device"], self._stall_taken)
         self._window = Window(self.stream, self._window_shut)
         self._emit(opened)
 
@@ -203,7 +197,7 @@ class Wire:
         if self._silent["to_device"]:
             self._held.append(("to_device", self.fin))
             return
-        if self._stalled:
+        if self._stall.on:
             self._end_write()
         else:
             self._shapers["to_device"].push(b"", lambda _: self._end_write())
@@ -302,28 +296,12 @@ class Wire:
 
         Proven when the device's TCP has acknowledged the byte.
         """
-        if self._missed("stall") or self.closed or self._stalled:
-            return
-        self._stalled = True
-        self.stream.write(STALL)
-        self._shapers["to_device"].shape(held=True)
-        self._stall_taken()
-
-    def _stall_taken(self) -> None:
-        """Nothing wakes a process when a byte is acknowledged: look."""
-        if self.closed or not self._stalled:
-            return
-        if self.stream.buffered or self.stream.unacknowledged:
-            self._loop.call_later(_POLL, self._stall_taken)
-        else:
-            self._effect("stall", 1, "bytes", "server")
+        if not self._missed("stall") and not self.closed:
+            self._stall.begin()
 
     def unstall(self) -> None:
         """Heal `stall`: complete the frame (an empty text), then send what waited."""
-        if self._stalled and not self.closed:
-            self._stalled = False
-            self.stream.write(_REST_OF_STALL)
-            self._shapers["to_device"].shape()
+        self._stall.end()
 
     def cut(self, keep: int, then: Literal["rst", "fin", "silence"] = "rst") -> None:
         """Let only the first `keep` bytes of the next frame through, then end the connection."""
@@ -378,6 +356,9 @@ class Wire:
                 self._effect(fault, rate, "bytes/s", _sender(direction))
 
     # -- the record -------------------------------------------------------------------------
+
+    def _stall_taken(self) -> None:
+        self._effect("stall", 1, "bytes", "server")
 
     def _window_shut(self, unread: int) -> None:
         self._effect("closed_window", unread, "bytes", "device")

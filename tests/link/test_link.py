@@ -216,6 +216,24 @@ async def test_a_silent_link_keeps_both_ends_open_and_still(
     client.close()
 
 
+async def test_behind_a_silent_link_the_server_never_hears_of_a_reset_and_is_freed_at_the_end(
+    link: Link, device: Any, record: Any
+) -> None:
+    client, there = await relayed(link, device)
+    relay = next(iter(link.relays.values()))
+    relay.wire.silence()
+    there.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    there.sock.close()
+    await record.wait(ConnectionClosed)
+    with pytest.raises(BlockingIOError):
+        client.recv(1)
+    assert relay.server.open
+    await link.aclose()
+    assert not relay.server.open
+    assert link.relays == {}
+    client.close()
+
+
 async def test_a_real_client_sees_a_rst_fault_as_a_lost_connection(record: Any) -> None:
     async def hold(connection: ServerConnection) -> None:
         await connection.wait_closed()
