@@ -279,10 +279,11 @@ def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
         load_bundle(tmp_path / "nope")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_named(build: Build) -> None:
     folder = build()
     (folder / "speaker.bin").chmod(0)
+    if os.access(folder / "speaker.bin", os.R_OK):
+        pytest.skip("root may read everything")
 
     with pytest.raises(BundleError, match=r"speaker\.bin: cannot be read"):
         load_bundle(folder)
