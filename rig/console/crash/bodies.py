@@ -55,7 +55,10 @@ def _trace(reader: CrashReader, line: Line) -> bool:
     rest = line.text[head.end() :] if head else line.text
     frames = _frames(rest) if "0x" in line.low else []
     if not head:
-        return _more(reader, line) or (len(frames) > 1 and _found(reader, line, frames, rest))
+        if _more(reader, line):
+            return True
+        lone = len(frames) > 1 and forms.PAIRS_ONLY.match(line.body) is not None
+        return lone and _found(reader, line, frames, rest)
     if "decoded backtrace" in line.low:
         return _decoded_head(reader, line)
     return _found(reader, line, frames, rest)

@@ -12,16 +12,19 @@ import re
 
 _I = re.IGNORECASE
 ADDRESS = r"0x[0-9a-f]{8}"
+BARE_ADDRESS = r"(?:0x)?[0-9a-f]{8}"
 
 # -- heads ---------------------------------------------------------------------------------------
 
-PANICKED = re.compile(r"(?:Core\s+(?P<core>\d)\s+)?panic'?ed\s*(?P<open>\()", _I)
+PANICKED = re.compile(r"(?:Core\s+(?P<core>\d)\s+)?panic['`]?ed\s*(?P<open>\()", _I)
 """`Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.`"""
 PANICKED_OLD = re.compile(
     r"Guru Meditation Error of type (?P<reason>.+?) occurr?ed on core\s+(?P<core>\d)", _I
 )
 GURU = re.compile(r"Guru Meditation Error(?::\s*(?:Core\s+(?P<core>\d))?|\s+of type)", _I)
 GURU_TORN = re.compile(r"Guru Medit[a-z]*(?: E[a-z]*)?\W*$", _I)
+PANICKED_TORN = re.compile(r"^(?:p?a?n?i?c?'?)?e?d \((?P<reason>[A-Z][\w /]+)\)[. ]", _I)
+"""A head whose first letters were lost."""
 UNHANDLED = re.compile(r"(?P<reason>\w[\w /]*)\)\. Exception was unhandled", _I)
 """The panic's first line without its beginning."""
 CANARY = re.compile(r"Stack canary watchpoint triggered(?:\s*\((?P<task>[^)]*)\)?)?", _I)
@@ -66,11 +69,12 @@ ASSERT_RTOS = re.compile(
     r"(?P<file>[^\s:]+):(?P<line>\d+) \((?P<func>[^)]*)\)\s*-?\s*assert failed!", _I
 )
 ASSERT_ROM = re.compile(
-    r"ASSERT_(?:ERR|PARAM)(?P<open>\().*\), in (?P<file>\S+) at line (?P<line>\d+)", _I
+    r"ASSERT_(?:ERR|PARAM)(?P<open>\().*\), in (?P<file>\S+)(?: at line (?P<line>\d+))?", _I
 )
 ASSERT_BLE = re.compile(
     r"(?:BLE|BT controller) assert:? (?:line (?P<line>\d+) in function (?P<func>\w+)"
-    r"|(?P<file>\S+\.c)[ ,]+(?P<line2>\d+))",
+    r"|(?P<file>\S+\.c)[ ,]+(?P<line2>\d+))"
+    r"|\bassert (?P<file2>\S+\.c) (?P<line3>\d+), param",
     _I,
 )
 ASSERT_PATH = re.compile(
@@ -78,7 +82,7 @@ ASSERT_PATH = re.compile(
 )
 """`Zigbee stack assertion failed zcl/zcl_general_commands.c:612`"""
 ASSERT_HOST = re.compile(
-    r"(?P<file>[^\s:]+):(?P<line>\d+): (?P<func>.*?): Assertion ['\"](?P<expr>.*)['\"] failed", _I
+    r"(?P<file>[^\s:]+):(?P<line>\d+): (?P<func>.*?): Assertion [`'\"](?P<expr>.*)['\"] failed", _I
 )
 FAILURE_AT = re.compile(r"^(?P<file>.+\.\w{1,3}):(?P<line>\d+)$")
 """The line under a bare `FAILURE` (LMIC)."""
@@ -92,6 +96,8 @@ WDT_LINE = re.compile(
     r"|^\s*(?P<running>Tasks currently running:)",
     _I,
 )
+
+WDT_BARE = re.compile(r"^(?:- (?P<task>.+?) \(CPU [\d/]+\)|CPU \d: \S|(?P<abort>Aborting\.))", _I)
 
 # -- reports after the boot ----------------------------------------------------------------------
 
@@ -118,7 +124,8 @@ RUST_HEAD = re.compile(
     _I,
 )
 RUST_CAUSE = re.compile(
-    rf"Exception '(?P<reason>[^']+)' mepc=(?P<pc>{ADDRESS})(?:, mtval=(?P<address>{ADDRESS}))?",
+    rf"Exception '(?P<reason>[^']+)' mepc=(?P<pc>{BARE_ADDRESS})"
+    rf"(?:, mtval=(?P<address>{BARE_ADDRESS}))?",
     _I,
 )
 RUST_CAUSE_OLD = re.compile(
@@ -146,6 +153,8 @@ BACKTRACE = re.compile(r"\bBacktrace:", _I)
 FRAME_PAIR = re.compile(r"(0x[0-9a-f]{8})\s?:(?:\s?0x[0-9a-f]{0,8})?", _I)
 BARE = re.compile(r"(?<!\S)0x[0-9a-f]{8}(?!\S)", _I)
 LIST_ONLY = re.compile(r"^(?:\s*0x[0-9a-f]{8})+\s*$", _I)
+PAIRS_ONLY = re.compile(r"^(?:\w{0,9}:)?\s*(?:0x[0-9a-f]{8}:0x[0-9a-f]{0,8}\s*){2,}", _I)
+"""A backtrace that lost its head; not the command line of an addr2line."""
 MORE_FRAMES = re.compile(r"^[0-9a-fx:\s]*(?:0x|:)[0-9a-fx:\s]*(?:\|<-\w*)?$", _I)
 CORRUPTED = re.compile(r"\|<-CORRUPT", _I)
 STACK_LINE = re.compile(
@@ -153,13 +162,14 @@ STACK_LINE = re.compile(
 )
 ELF_SHA = re.compile(r"ELF file SHA256:\s*(?P<sha>[0-9a-f]{6,64})", _I)
 REBOOTING = re.compile(r"^Rebooting\.\.\.|CPU halted\.|Entering gdb stub now", _I)
-DUMP_START = re.compile(r"=+ CORE DUMP START =+", _I)
+DUMP_START = re.compile(r"=+ (?:ESP32\S* )?CORE DUMP START =+", _I)
+"""On the UART, or as `esp-coredump info_corefile` heads its report."""
 DUMP_END = re.compile(r"=+ CORE DUMP END =+", _I)
 BASE64 = re.compile(r"^[A-Za-z0-9+/]{4,}={0,2}$")
 FAULTING = re.compile(r"faulting address: (?P<address>0x[0-9a-f]{8})", _I)
 DETECTED_IN = re.compile(rf'Detected in task "(?P<task>[^"]*)"(?: at (?P<at>{ADDRESS}))?', _I)
 TERMINATE_FRAME = re.compile(rf"{ADDRESS}: \S*::__terminate\(", _I)
-DECODED = re.compile(r"^(?:---\s+)?Decoded backtrace:", _I)
+DECODED = re.compile(r"^(?:---\s+)?(?:Decoded backtrace:|Decoding stack results)", _I)
 DECODED_FRAME = re.compile(rf"^(?P<pc>{ADDRESS}): \S.* at \S+:(?:\d+|\?)", _I)
 
 # -- boots ---------------------------------------------------------------------------------------

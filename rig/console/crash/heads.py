@@ -96,7 +96,7 @@ def _asserted(line: Line) -> dict[str, str] | None:
     ):  # fmt: skip
         if match := form.search(text):
             groups = match.groupdict()
-            found = {name.rstrip("2"): value.strip() for name, value in groups.items() if value}
+            found = {name.rstrip("23"): value.strip() for name, value in groups.items() if value}
             if found.pop("open", None):
                 expr = bracketed(text, match.start("open"))
                 if expr:
@@ -116,7 +116,7 @@ def _panicked(reader: CrashReader, line: Line) -> bool:
         core, reason = match["core"], match["reason"]
     elif match := forms.GURU.search(text):
         core = match["core"]
-    elif match := forms.UNHANDLED.search(text):
+    elif match := forms.PANICKED_TORN.match(line.body) or forms.UNHANDLED.search(text):
         reason = match["reason"]
     elif not forms.GURU_TORN.match(line.body):
         return False
@@ -286,7 +286,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Reader], ...] = (
     (("undefined behav",), _undefined),
     (("error_check failed",), _check_failed),
     (("assert",), _assert),
-    (("guru med", "panic'", "paniced", "exception was unhandled"), _panicked),
+    (("guru med", "panic'", "panic`", "paniced", "ed (", "was unhandled"), _panicked),
     (("canary watchpoint",), _canary),
     (("abort() was", "called at pc"), _abort),
     (("brownout detector",), _brownout),

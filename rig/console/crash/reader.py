@@ -17,6 +17,8 @@ CONTEXT = 20
 """Log lines kept from before a crash."""
 GONE_ON = 3
 """So many ordinary log records after a crash's text, and the crash is over."""
+NESTED = 12
+"""A panic in the panic handler comes within so many lines of its last word."""
 QUIET = 200
 """So many lines of no known form, and it is over too."""
 BANNER_TO_RESET = 8
@@ -160,6 +162,8 @@ class CrashReader:
             return True
         if draft.evidence[-1] == "heap_corruption":
             return True  # found by a check: the program goes on until it trips over it
+        if draft.quiet > NESTED:
+            return False
         if draft.went_on:
             return not draft.body_done and draft.went_on < GONE_ON
         if draft.body_done and not draft.dumping:

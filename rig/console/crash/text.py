@@ -17,7 +17,7 @@ _COLOUR = re.compile(
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'", "“": '"', "”": '"', "\xa0": " "})
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "“": '"', "”": '"', "\xa0": " "})
 
 _STAMP = r"\d{1,2}:\d{2}:\d{2}(?:[.,:]\d{1,9})?"
 _DATE = (
@@ -25,7 +25,7 @@ _DATE = (
 )
 _PREFIX = re.compile(
     r"\s*(?:"
-    r">+|\|(?=\s)|```\w*"  # Markdown
+    r">+|\|(?=\s)|`{1,3}"  # Markdown
     rf"|\[?(?:{_DATE}[ T]+)?{_STAMP}(?:Z|[+-]\d\d:?\d\d)?\]?(?:\s*->)?"  # log hosts, IDEs
     rf"|\[{_DATE}[^\]]*\]"
     r"|(?:INFO|WARNING|ERROR|DEBUG)(?=\s)"  # the esphome command line
@@ -36,7 +36,7 @@ _PREFIX = re.compile(
 _NEEDLES = (
     "guru med", "panic", "abort() was", "called at pc", "assert", "stack overflow in", "canary",
     "smashing", "corrupt heap", "brownout det", "watchdog got", "task_wdt", "tasks currently",
-    "crash detected", "dump", "backtrace", "mepc", "exc", "mcause", "terminate c", "error_check f",
+    "crash detected", "dump", "ktrace", "mepc", "exc", "mcause", "terminate c", "error_check f",
     "sanitizer", "runtime err", "undefined behav", "fatal e", "rst:0x", "esp-rom:", "ets j",
     "rebooting", "elf file", "app version", "failure", "flash read", "csum err", "invalid head",
     "bootable", "checksum fail", "project name", "protection fault", "wdt timeout",
@@ -56,7 +56,7 @@ else:
     _any_needle = re2.compile(b"(?i)" + b"|".join(map(re.escape, _BYTE_NEEDLES))).search
 
 _ORDINARY = re.compile(
-    r"(?:^|[^\w])[EWIDV] \((?:\d+|\d\d:\d\d:\d\d\.\d{3})\) "
+    r"(?:^|[^\w])[EWIDV] ?\((?:\d+|\d\d:\d\d:\d\d\.\d{3})\) "
     r"(?!task_wdt|esp_core_dump|Detected|CRASH)[\w.\-]+:"  # ESP-IDF
     r"|\[(?:[EWIDVC]|VV)\]\[(?!esp32\.crash)[\w.\-]+:\d+\]"  # ESPHome
     r"|\[ *\d+\]\[[EWIDV]\]\[[^\]]+:\d+\]"  # Arduino
@@ -86,7 +86,7 @@ def clean(text: str) -> str:
         text = _COLOUR.sub("", text)
     if "&" in text:
         text = html.unescape(text)
-    if not text.isascii() or "`" in text:
+    if not text.isascii():
         text = text.translate(_QUOTES)
     if '\\"' in text or "\\'" in text:
         text = text.replace('\\"', '"').replace("\\'", "'")

@@ -48,7 +48,7 @@ def read(reader: CrashReader, line: Line) -> bool:
     """Read a line of ESP-IDF's `task_wdt.c`. True when it is one."""
     low = line.low
     if not ("task_wdt" in low or "watchdog got" in low or "tasks currently" in low):
-        return False
+        return reader.pending is not None and _untagged(reader, line)
     if forms.WDT_HEAD.search(line.text):
         if reader.open is not None and reader.open.body_done:
             reader.open.went_on += 1
@@ -64,8 +64,24 @@ def read(reader: CrashReader, line: Line) -> bool:
     if match["task"] and pending is not None and pending.task is None:
         pending.task = match["task"].strip()
     if match["abort"] and pending is not None:
-        reader.pending = None
-        draft = reader.crash("task_wdt", line, at=pending.line)
-        draft.task = draft.task or pending.task
-        draft.backtrace = draft.backtrace or pending.backtrace
+        _aborts(reader, line, pending)
     return True
+
+
+def _untagged(reader: CrashReader, line: Line) -> bool:
+    """The lines under `Task watchdog got triggered` as ESP-IDF 3 prints them, without a tag."""
+    pending = reader.pending
+    if pending is None or not (match := forms.WDT_BARE.match(line.body)):
+        return False
+    if match["abort"]:
+        _aborts(reader, line, pending)
+    elif match["task"] and pending.task is None:
+        pending.task = match["task"].strip()
+    return True
+
+
+def _aborts(reader: CrashReader, line: Line, pending: Pending) -> None:
+    reader.pending = None
+    draft = reader.crash("task_wdt", line, at=pending.line)
+    draft.task = draft.task or pending.task
+    draft.backtrace = draft.backtrace or pending.backtrace
