@@ -125,7 +125,7 @@ def _netem() -> Finding:
 
 
 def _nftables() -> Finding:
-    if shutil.which("nft") is None:
+    if _find("nft") is None:
         return _tool("nft", "a flow's packets dropped or answered by RST", "nftables")
     code = (
         "import os, subprocess; os.unshare(os.CLONE_NEWNET)\n"
@@ -151,10 +151,15 @@ def _serial_ports() -> Finding:
 
 
 def _tool(name: str, use: str, package: str) -> Finding:
-    found = shutil.which(name)
+    found = _find(name)
     if found:
         return Finding(name, "ok", f"{use} ({found})")
     return Finding(name, "limited", f"not found; it gives: {use}", f"sudo apt install {package}")
+
+
+def _find(name: str) -> str | None:
+    """A program's path; what only root has on its PATH is looked for, too."""
+    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
 def _tried(code: str) -> str | None:
