@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,28 @@ async def test_the_owner_resets_the_board_before_and_after(board: Any, bundle: B
 
     assert asked == [True, False]
     assert [event.download for event in events if isinstance(event, Resetting)] == asked
+
+
+async def test_a_board_behind_a_socket_is_flashed_the_same(board: Any, bundle: Bundle) -> None:
+    async def bridge(client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        port = os.open(board.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(port)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(port, lambda: answers.write(os.read(port, 65_536)))
+        while data := await client.read(1024):
+            os.write(port, data)
+        loop.remove_reader(port)
+        os.close(port)
+        answers.close()
+
+    server = await asyncio.start_server(bridge, "127.0.0.1", 0)
+    async with server:
+        host, number = server.sockets[0].getsockname()
+        port = SerialPort(f"socket://{host}:{number}", before="no-reset", after="no-reset")
+
+        result = await flash(bundle, port, reset=board.reset)
+
+    assert result.verified == 3
 
 
 # Bad links
