@@ -40,16 +40,16 @@ class AppReader:
         """Whether an application has begun to name itself."""
         return bool(self._line)
 
-    def read(self, line: LogLine, emit: Callable[[Event], object]) -> None:
-        """Read a line of one of `APP_TAGS`."""
+    def read(self, line: LogLine, emit: Callable[[Event], object]) -> bool:
+        """Read a line of one of `APP_TAGS`; whether it belongs to an application's name."""
         name, colon, value = (line.message or "").partition(":")
         if name == "Application information":
             self.end(emit)
             self._line, self._t = line.line, line.t
-            return
+            return True
         field = _FIELDS.get(name)
         if not colon or field is None:
-            return
+            return False
         if field in self._fields:  # an application that names itself again
             self.end(emit)
         if not self._line:  # its first line was lost
@@ -58,6 +58,7 @@ class AppReader:
         self._fields[field] = value.strip().removesuffix("...")
         if field == _LAST:
             self.end(emit)
+        return True
 
     def end(self, emit: Callable[[Event], object]) -> None:
         """Nothing more comes of the application that was naming itself, if any was."""

@@ -46,25 +46,37 @@ class LineSplitter:
         end = block.rfind(b"\n") + 1
         lines: list[Line] = []
         if end:
-            # One split and one decoding for the whole block: UTF-8 decoding with replacement never
-            # swallows a line feed, so that both lists have the same length.
             body = block[:end]
-            raws = body.split(b"\n")
-            texts = body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
-            raws.pop()
-            texts.pop()
-            if self._continued or b"\0" in body or _lone_cr(body) or max(map(len, raws)) > MAX_LINE:
-                for raw in raws:
+            if self._continued or b"\0" in body or not self._bulk(body, lines):
+                for raw in body[:-1].split(b"\n"):
                     self._end(self._cut(raw, lines), lines)
-            else:
-                offsets = map(add, accumulate(map(len, raws), initial=self._offset), count())
-                lines = list(zip(count(self._number), offsets, texts, strict=False))
-                self._number += len(lines)
-                self._offset += end
         self._rest = block[end:]
         if len(self._rest) > MAX_LINE:
             self._rest = self._cut(self._rest, lines)
         return lines
+
+    def _bulk(self, body: bytes, lines: list[Line]) -> bool:
+        """Give out whole lines, all at once; False: one of them needs a closer look."""
+        ends, crlf = body.count(b"\n"), body.count(b"\r\n")
+        if body.count(b"\r") != crlf:
+            return False
+        if body.isascii() and crlf in (0, ends):
+            mark = "\r\n" if crlf else "\n"
+            texts = body.decode("ascii").split(mark)
+            texts.pop()
+            lengths, step = list(map(len, texts)), len(mark)
+        else:
+            # UTF-8 decoding with replacement never swallows a line feed: as many texts as lines.
+            texts = body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
+            texts.pop()
+            lengths, step = list(map(len, body[:-1].split(b"\n"))), 1
+        if max(lengths) + step > MAX_LINE:
+            return False
+        offsets = map(add, accumulate(lengths, initial=self._offset), count(step=step))
+        lines.extend(zip(count(self._number), offsets, texts, strict=False))
+        self._number += ends
+        self._offset += len(body)
+        return True
 
     def flush(self) -> list[Line]:
         """Give out what is held back; what follows before the next line feed shares its number."""
@@ -105,7 +117,3 @@ class LineSplitter:
             offset += len(piece) + 1
         if not found and not self._continued:
             lines.append((self._number, self._offset, ""))
-
-
-def _lone_cr(body: bytes) -> bool:
-    return body.count(b"\r") != body.count(b"\r\n")

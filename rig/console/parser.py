@@ -17,7 +17,7 @@ from rig.console.crash import Began, CrashEvent, CrashReader, Finished, Reset, W
 from rig.console.crash import loud as is_loud
 from rig.console.crash.reader import CONTEXT
 from rig.console.lines import Line, LineSplitter
-from rig.console.records import ESPHOME_LINE, IDF_LINE, LEVELS, read
+from rig.console.records import Fields, quick
 from rig.console.sockets import SOCKET_TAGS, SocketReader
 from rig.history import Event
 from rig.history.events import BoardWarned, Boot, Crash, CrashBegan, LogLine
@@ -25,7 +25,7 @@ from rig.history.events import BoardWarned, Boot, Crash, CrashBegan, LogLine
 FOLD = 10_000
 """A flood of one and the same line gives one event for so many lines."""
 
-_BLOCK = 4096
+_BLOCK = 8192
 """Bytes that are asked about at once whether a crash may be in them."""
 
 _TAGS = APP_TAGS | SOCKET_TAGS
@@ -91,49 +91,50 @@ class ConsoleParser:
         events: list[Event] = []
         if not lines:
             return events
-        crashes = self._crashes
+        crashes, board = self._crashes, self._board
         block = self._lines.block
         # Most blocks hold no word that matters to the crash reader: it is asked once for all.
         loud = not crashes.idle or b"\0" in block or is_loud(block)
         quiet: list[str] = []
+        last = self._last
         for number, offset, raw in lines:
-            if raw == self._last:
+            if raw == last:
                 self._repeat(number, offset, t, events)
                 if loud and not crashes.idle and (told := crashes.feed(number, raw)):
                     self._unfold(events)
                     self._tell(told, t, events)
                 continue
-            line = _log_line(t, self._board, number, offset, raw)
-            if not line.text:  # blank, or nothing but colours
+            fields = quick(raw)
+            if not fields[0]:  # blank, or nothing but colours
                 if loud and not crashes.idle:
                     self._tell(crashes.feed(number, raw), t, events)
                 continue
             if self._repeats:
                 self._unfold(events)
-            before = len(events)
+            line = _log_line(t, board, number, offset, fields)
             events.append(line)
-            if line.component in _TAGS:
-                self._known(line, events)
+            # Only a line that means nothing else may be folded: two resets are two resets.
+            last, self._last_line = raw, line
+            if fields[2] in _TAGS and self._known(line, events):
+                last = ""
             if not loud:
                 quiet.append(raw)
             elif told := crashes.feed(number, raw):
                 self._tell(told, t, events)
-            # Only a line that means nothing else may be folded: two resets are two resets.
-            if len(events) == before + 1:
-                self._last, self._last_line = raw, line
-            else:
-                self._last = ""
+                last = ""
+        self._last = last
         for raw in quiet[-CONTEXT:]:
             crashes.note(raw)
         return events
 
-    def _known(self, line: LogLine, events: list[Event]) -> None:
-        """A record of a component whose words mean something to the rig."""
+    def _known(self, line: LogLine, events: list[Event]) -> bool:
+        """A record of a component whose words mean something to the rig: whether these do."""
         if line.component in SOCKET_TAGS:
-            if (seen := self._sockets.read(line)) is not None:
-                events.append(seen)
-        else:
-            self._apps.read(line, events.append)
+            if (seen := self._sockets.read(line)) is None:
+                return False
+            events.append(seen)
+            return True
+        return self._apps.read(line, events.append)
 
     def _tell(self, told: Sequence[CrashEvent], t: int, events: list[Event]) -> None:
         """What the crash reader says, as events of the history."""
@@ -217,7 +218,7 @@ _level, _component, _message = map(_slot, ("level", "component", "message"))
 _device_ms, _task, _day_ms, _repeats = map(_slot, ("device_ms", "task", "day_ms", "repeats"))
 
 
-def _log_line(t: int, board: str, number: int, offset: int, raw: str) -> LogLine:
+def _log_line(t: int, board: str, number: int, offset: int, fields: Fields) -> LogLine:
     """The event of one line. Every field is set here: a new one in `LogLine` belongs here too."""
     line = _new(LogLine)
     _t(line, t)
@@ -225,29 +226,12 @@ def _log_line(t: int, board: str, number: int, offset: int, raw: str) -> LogLine
     _line(line, number)
     _offset(line, offset)
     _repeats(line, 1)
-    if match := IDF_LINE(raw):
-        text, level, ms, tag, message = match.groups()
-        _device_ms(line, int(ms))
-        _task(line, None)
-        _day_ms(line, None)
-    elif "[" not in raw and ") " not in raw:  # neither coloured nor a record: most of a panic
-        text, level, tag, message = raw, None, None, None
-        _device_ms(line, None)
-        _task(line, None)
-        _day_ms(line, None)
-    elif (match := ESPHOME_LINE(raw)) and match[3] != "esp-idf":
-        text, level, tag, message = match.groups()
-        level = LEVELS.get(level, level)
-        _device_ms(line, None)
-        _task(line, None)
-        _day_ms(line, None)
-    else:
-        text, level, tag, message, device_ms, day_ms, task = read(raw)
-        _device_ms(line, device_ms)
-        _task(line, task)
-        _day_ms(line, day_ms)
+    text, level, component, message, device_ms, day_ms, task = fields
     _text(line, text)
     _level(line, level)
-    _component(line, tag)
+    _component(line, component)
     _message(line, message)
+    _device_ms(line, device_ms)
+    _day_ms(line, day_ms)
+    _task(line, task)
     return line

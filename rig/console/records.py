@@ -48,19 +48,20 @@ _PREFIX = re.compile(
     r"){0,4}"
 )
 
-IDF_LINE = re.compile(
+# No bracket: nothing that could be a colour, in whatever spelling, but the one at the end.
+_IDF_LINE = re.compile(
     r"(?:\x1b\[[0-9;]*m)?"
-    r"(([EWIDV]) \(([0-9]{1,10})\) ([^:\x1b\[\\]{1,64}): ?([^\x1b\u241b\\]*))"
-    r"(?:\x1b\[0m)?[ ]*"
+    r"(([EWIDV]) \(([0-9]{1,10})\) ([^:\[]{1,64}): ?([^\[]*))"
+    r"(?:\x1b\[0m)?"
 ).fullmatch
-"""ESP-IDF's usual line in one go: text, level, ms, tag, message. For all others see `read`."""
+"""ESP-IDF's usual line in one go: text, level, ms, tag, message."""
 
-ESPHOME_LINE = re.compile(
+_ESPHOME_LINE = re.compile(
     r"(?:\x1b\[[0-9;]*m)?"
-    r"(\[(E|W|I|C|D|VV|V)\]\[([^\]\[:\x1b\\]{1,64}):[0-9]{1,5}\]: ([^\x1b\u241b\\]*))"
-    r"(?:\x1b\[0m)?[ ]*"
+    r"(\[(E|W|I|C|D|VV|V)\]\[([^\]\[:]{1,64}):[0-9]{1,5}\](?:\[([^\]\[]{1,32})\])?: ([^\[]*))"
+    r"(?:\x1b\[0m)?"
 ).fullmatch
-"""ESPHome's usual line in one go: text, level, component, message (not one of ESP-IDF's)."""
+"""ESPHome's usual line in one go: text, level, component, task, message."""
 
 _IDF = re.compile(
     r"(?<![A-Za-z0-9_])([EWIDV]) "
@@ -72,13 +73,33 @@ _ESPHOME = re.compile(
     r"\[(E|W|I|C|D|VV|V)\]\[([^\]\[:]{1,64})(?::\d{1,5})?\](?:\[([^\]\[]{1,32})\])?: ?(.*)", re.S
 )
 _ARDUINO = re.compile(r"\[ {0,9}(\d{1,10})\]\[([EWIDV])\]\[([^\]\[:]{1,64}):\d{1,5}\] ?(.*)", re.S)
-LEVELS = {"C": "I", "VV": "V"}
-"""ESPHome's own levels, as levels of `Record`."""
+_LEVELS = {"C": "I", "VV": "V"}
 
 
 def strip_colours(text: str) -> str:
     """Without colours, in any spelling log hosts leave: `ESC[`, `\\x1b[`, `\\033[`, `^[[`."""
     return _COLOUR.sub("", text) if "[" in text else text
+
+
+Fields = tuple[str, str | None, str | None, str | None, int | None, int | None, str | None]
+"""The fields of a `Record`, in its order, as a plain tuple."""
+
+
+def quick(raw: str) -> Fields:
+    """As `read`, at a third of its time for the lines that are most of a log."""
+    if match := _IDF_LINE(raw):
+        text, level, ms, tag, message = match.groups()
+        return text, level, tag, message, int(ms), None, None
+    if "[" not in raw and ") " not in raw:  # neither coloured nor a record: most of a panic
+        return raw, None, None, None, None, None, None
+    if match := _ESPHOME_LINE(raw):
+        text, level, tag, task, message = match.groups()
+        if message[1:3] != " (":
+            return text, _LEVELS.get(level, level), tag, message, None, None, task
+        if match := _IDF_LINE(message):
+            _, level, ms, tag, message = match.groups()
+            return text, level, tag, message, int(ms), None, task
+    return read(raw)
 
 
 def read(text: str) -> Record:
@@ -91,7 +112,7 @@ def read(text: str) -> Record:
             level, component, task, message = match.groups()
             if inner := _IDF.match(message):
                 return _idf(text, inner, task)
-            return Record(text, LEVELS.get(level, level), component, message, task=task)
+            return Record(text, _LEVELS.get(level, level), component, message, task=task)
         if match := _ARDUINO.match(text, at):
             ms, level, component, message = match.groups()
             return Record(text, level, component, message, int(ms))
