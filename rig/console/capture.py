@@ -37,6 +37,7 @@ REOPEN_S = 0.1
 """How often a vanished port is tried again."""
 WRITE_S = 5.0
 """How long a board may refuse what is typed to it."""
+_BITE = 256
 _AHEAD = 64
 """Chunks that the reading thread may be ahead of the loop."""
 
@@ -296,7 +297,9 @@ class Capture:
         except RigError as error:
             self._fail(error)
             return
-        self._tell(*self._parser.feed(data, t))
+        # In small bites: a crash is told before what was printed after it is read.
+        for at in range(0, len(data), _BITE):
+            self._tell(*self._parser.feed(data[at : at + _BITE], t))
         self._last_read = self._loop.time()
         if self._idle is None and (self._parser.pending or self._parser.crashing):
             self._idle = self._loop.call_later(IDLE_S, self._silent)
