@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import selectors
 import signal
 import sys
 import time
@@ -238,6 +239,11 @@ def _link(link: Path, target: str) -> None:
     fresh.rename(link)
 
 
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """With timers of microseconds; epoll waits whole milliseconds, a firmware's turn is 7."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
 def main(options: Options, application: Application) -> int:
     """Plug the board in and stay; the process's exit code.
 
@@ -249,7 +255,7 @@ def main(options: Options, application: Application) -> int:
         lock = take_lock(options.home)
         if lock is None:
             raise Busy(f"the virtual board in {options.home} is plugged in already")
-        return asyncio.run(Process(options, application).run())
+        return asyncio.run(Process(options, application).run(), loop_factory=_new_loop)
     except BoardError as error:
         busy = isinstance(error, Busy)
         said: dict[str, Any] = (
