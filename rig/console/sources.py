@@ -10,9 +10,11 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import select
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -25,6 +27,9 @@ CHUNK = 65_536
 """Bytes a read at most."""
 
 CONNECT_S = 5.0
+LOCKED_S = 0.05
+"""How often a port that is read is asked whether another process has locked it."""
+_FLOCK = re.compile(r"^\d+: FLOCK +\w+ +WRITE (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
 BLOCK_S = 0.1
 """How long the `read` of a source without a descriptor blocks, in seconds."""
 
@@ -62,10 +67,16 @@ class PortSource:
     has RTS alone on its EN pin wants `asserted=False`. Drivers that raise the two lines one after
     the other reset the board at open whatever is asked for (some CH340 boards on macOS).
 
-    Takes no lock, so that esptool, which does, can open the port.
+    Takes no lock, so that esptool, which does, can open the port; and lets go of it (`SourceGone`)
+    when another process has locked it, so that esptool gets all the bytes it waits for.
     """
 
     def __init__(self, path: str, baud: int, *, asserted: bool = True) -> None:
+        node = Path(path).stat()
+        if holder := _locked_by(node):
+            raise OSError(errno.EBUSY, f"process {holder} has locked it", path)
+        self._node = node
+        self._asked = time.monotonic()
         port = serial.Serial(baudrate=baud, timeout=0)
         port.port = path
         port.dtr = port.rts = asserted
@@ -77,6 +88,10 @@ class PortSource:
         return self._fd
 
     def read(self) -> bytes:
+        if time.monotonic() - self._asked > LOCKED_S:
+            self._asked = time.monotonic()
+            if holder := _locked_by(self._node):
+                raise SourceGone(f"process {holder} has locked it")
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
@@ -288,12 +303,25 @@ def _refused(url: str, error: OSError) -> BoardError:
     elif code in (errno.EACCES, errno.EPERM):
         hint = "join the group that owns the port (often dialout): sudo usermod -aG dialout $USER"
     elif code == errno.EBUSY:
-        hint = "another program holds the port: close it"
+        hint = "wait until that program is done, or close it"
     elif code in (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH):
         hint = "is the serial server running, and host and port right?"
     else:
         hint = "check the console of this board in bench.toml"
     return BoardError(f"cannot open the console {url}: {error.strerror or error}", hint=hint)
+
+
+def _locked_by(node: os.stat_result) -> int | None:
+    """Another process that holds a port exclusively, as esptool and miniterm do (`flock`)."""
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:  # no Linux: nobody is seen, and the port is shared
+        return None
+    for pid, major, minor, inode in _FLOCK.findall(locks):
+        device = os.makedev(int(major, 16), int(minor, 16))
+        if (device, int(inode)) == (node.st_dev, node.st_ino) and int(pid) != os.getpid():
+            return int(pid)
+    return None
 
 
 def _hung_up(descriptor: int) -> bool:

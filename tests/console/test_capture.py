@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rig.console import capture as module
+from rig.console import sources
 from rig.console.capture import Capture
 from rig.console.serial_log import read_index
 from rig.errors import BenchError, BoardError, HistoryError
@@ -140,6 +142,40 @@ async def test_an_exclusive_lock_of_another_program_is_never_in_the_way(
     async with Capture("b", pty.path, heard):
         with serial.serial_for_url(pty.path, exclusive=True) as port:  # as esptool opens it
             assert port.is_open
+
+
+LOCKER = """
+import fcntl, os, sys
+port = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+fcntl.flock(port, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="/proc/locks is Linux's")
+async def test_a_port_that_another_process_locks_is_left_to_it_and_taken_back(
+    pty: Pty, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LOCKED_S", 0.0)
+    async with Capture("b", pty.path, heard):
+        locker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", LOCKER, pty.path),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert locker.stdout is not None
+        assert await locker.stdout.readline() == b"locked\n"
+        pty.prints(b"for the flasher\r\n")
+        await heard.until(gap(f"process {locker.pid} has locked it"))
+        assert os.read(pty.slave, 100) == b"for the flasher\r\n"
+        with pytest.raises(BoardError, match=f"process {locker.pid}"):
+            sources.open_source(pty.path)
+        await locker.communicate()
+        await heard.until(gap("is back"))
+        pty.prints(b"after\r\n")
+        await heard.line("after")
+    assert heard.lines() == ["after"]
 
 
 async def test_a_port_that_vanishes_and_comes_back_is_read_again(
