@@ -20,19 +20,23 @@ from firmware_flasher.port import SerialPort
 
 COMMAND = [sys.executable, "-m", "firmware_flasher"]
 HERE = ("--before", "no-reset", "--after", "no-reset")
+EVENTS = 60
+"""How many events the flash below tells; a third of them while it writes."""
 
 
-def kill_after(seconds: float, board: Any, bundle: Path) -> None:
-    """Start the flasher as a user would and kill -9 it after so long."""
+def kill_at(number: int, board: Any, bundle: Path) -> bool:
+    """Run the flasher, kill -9 it at its so-many-th event; whether that was one of writing."""
     with subprocess.Popen(
-        [*COMMAND, str(bundle), "--port", board.path, *HERE, "--no-skip"],
+        [*COMMAND, str(bundle), "--port", board.path, *HERE, "--no-skip", "--json"],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     ) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+        assert process.stderr is not None
+        line = b""
+        for _ in range(number):
+            line = process.stderr.readline()
+        process.send_signal(signal.SIGKILL)
+    return b'"type":"writing"' in line
 
 
 @pytest.mark.parametrize(
@@ -46,11 +50,13 @@ def test_after_a_kill_at_any_moment_the_next_flash_just_works(
     bundle = load_bundle(folder)
     app = bundle.regions[-1]
     port = SerialPort(board.path, before="no-reset", after="no-reset")
+    torn = 0
     for seed in seeds:
-        kill_after(random.Random(seed).uniform(0.15, 0.6), board, folder)
+        torn += kill_at(random.Random(seed).randrange(1, EVENTS), board, folder)
 
         # The stub that was left running may be in the middle of a write, at its own rate.
         result = anyio.run(partial(flash, bundle, port, skip_unchanged=seed % 2 == 0))
 
         assert result.verified == 3
         assert board.flash.read_bytes()[app.offset : app.end] == app.data
+    assert torn  # else the moments were not chosen well
