@@ -8,9 +8,10 @@ from typing import Any
 
 from esptool.logger import TemplateLogger
 
-from firmware_flasher.messages import Event, Log
+from firmware_flasher.messages import Event, Log, Piece, Writing
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim|red|green|yellow|cyan|blue|not [a-z ]+)\]")
+_WRITING_AT = re.compile(r"Writing at (0x[0-9a-f]+)")
 
 
 class EventLogger(TemplateLogger):  # type: ignore[misc]
@@ -61,3 +62,25 @@ class EventLogger(TemplateLogger):  # type: ignore[misc]
         """A step of whatever runs."""
         if self.progress is not None:
             self.progress(cur_iter, total_iters, prefix)
+
+
+class Place:
+    """One piece among all, as the events name it."""
+
+    def __init__(self, region: int, regions: int, piece: Piece) -> None:
+        self._region = region
+        self._regions = regions
+        self._piece = piece
+
+    def fields(self) -> tuple[int, int, str, int, int]:
+        """What most events say: region, regions, name, offset, size."""
+        piece = self._piece
+        return self._region, self._regions, piece.name, piece.offset, len(piece.data)
+
+    def writing(self, done: int, total: int, prefix: str) -> Writing:
+        """esptool counts compressed bytes; the address in its text counts real ones."""
+        size = len(self._piece.data)
+        at = _WRITING_AT.search(prefix)
+        written = int(at[1], 16) - self._piece.offset if at else size * done // max(total, 1)
+        region, regions, name, offset, _ = self.fields()
+        return Writing(region, regions, name, offset, max(0, min(written, size)), size)

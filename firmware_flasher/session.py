@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from esptool.logger import log
 from esptool.util import FatalError, NotImplementedInROMError, flash_size_bytes
 
 from firmware_flasher.chips import CHIPS, chip_name
-from firmware_flasher.esptool_log import EventLogger
+from firmware_flasher.esptool_log import EventLogger, Place
 from firmware_flasher.messages import (
     ChipFound,
     ChipInfo,
@@ -40,7 +39,6 @@ from firmware_flasher.messages import (
     Verifying,
     VerifyRequest,
     WriteRequest,
-    Writing,
 )
 from firmware_flasher.noise import is_noise, is_vanished
 
@@ -50,8 +48,6 @@ ROM_BAUD = 115_200
 MAX_ATTEMPTS = 4
 _GARBLED = (struct.error, IndexError, ValueError, KeyError)
 """What esptool raises where an answer is too short or too odd for it."""
-
-_WRITING_AT = re.compile(r"Writing at (0x[0-9a-f]+)")
 
 
 class Refused(Exception):
@@ -93,7 +89,7 @@ class Session:
             try:
                 data = self._attempt(request, attempt, baud)
             except FatalError as error:
-                reason = str(error).splitlines()[0]
+                reason = str(error).partition("\n")[0]
                 last = attempt == MAX_ATTEMPTS or self.step in ("open", "connect")
                 if last or not is_noise(reason) or is_vanished(reason, None):
                     raise
@@ -154,6 +150,9 @@ class Session:
             except FatalError as error:
                 port.close()
                 first = first or error
+            except _GARBLED as error:
+                port.close()
+                first = first or FatalError(f"Response doesn't match request: {error!r}")
             else:
                 esp.WRITE_FLASH_ATTEMPTS = 1  # the retries are ours: esptool's would wait 7 s
                 return esp
@@ -239,7 +238,7 @@ class Session:
 
     def _write_piece(self, esp: Any, request: WriteRequest, index: int, piece: Piece) -> str:
         """Write one piece, verified by the chip's MD5; which of the four words it came to."""
-        place = _Place(index + 1, len(request.pieces), piece)
+        place = Place(index + 1, len(request.pieces), piece)
         wrote = verified = False
         md5sum, begin = esp.flash_md5sum, esp.flash_begin
 
@@ -287,7 +286,7 @@ class Session:
         self.step = "verify"
         different = []
         for index, piece in enumerate(request.pieces):
-            place = _Place(index + 1, len(request.pieces), piece)
+            place = Place(index + 1, len(request.pieces), piece)
             if piece.encrypted:
                 self._finished[index] = "unverified"
                 continue
@@ -387,24 +386,3 @@ class Session:
                 f"the partition table ends at 0x{needs:x}, "
                 f"but this board has 0x{flash:x} bytes of flash",
             )
-
-
-class _Place:
-    """One piece among all, as the events name it."""
-
-    def __init__(self, region: int, regions: int, piece: Piece) -> None:
-        self._region = region
-        self._regions = regions
-        self._piece = piece
-
-    def fields(self) -> tuple[int, int, str, int, int]:
-        piece = self._piece
-        return self._region, self._regions, piece.name, piece.offset, len(piece.data)
-
-    def writing(self, done: int, total: int, prefix: str) -> Writing:
-        """esptool counts compressed bytes; the address in its text counts real ones."""
-        size = len(self._piece.data)
-        at = _WRITING_AT.search(prefix)
-        written = int(at[1], 16) - self._piece.offset if at else size * done // max(total, 1)
-        region, regions, name, offset, _ = self.fields()
-        return Writing(region, regions, name, offset, max(0, min(written, size)), size)
