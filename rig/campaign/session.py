@@ -298,6 +298,7 @@ class Session:
             await self._back()
             await watch.next(ev.Crash, timeout=0)
         self._crash.clear()
+        await stage.step()  # whoever looked whether its port is open again is gone by then
         with contextlib.suppress(ServerError):
             await stage.probe()
         await self._end_cycle(scenario, stage)

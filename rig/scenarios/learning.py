@@ -24,7 +24,6 @@ async def learn(stage: Stage) -> Device:
     for _ in range(TRIES):
         await _conversation(stage)
     await stage.settle()
-    await stage.step()
     sessions = await _sessions(stage)
     await stage.settle()
     stage.device = replace(stage.device, sessions=sessions, tells_sockets=stage.sockets.told > 0)
@@ -54,7 +53,6 @@ async def _conversation(stage: Stage) -> None:
         if hello is not None:
             break
         await stage.settle()
-        await stage.step()
     else:
         raise ServerError(
             f"connection {connection.conn}: the device answered the upgrade and sent no opening "

@@ -171,13 +171,15 @@ class Stage:
         await asyncio.sleep(steps * self.device.step)
 
     async def settle(self) -> None:
-        """Close every connection and wait until the device has noticed, as far as it tells."""
+        """Close every connection, wait until the device has noticed, and let its loop turn.
+
+        What it does not tell (a build without D lines) is given the time of a turn.
+        """
         begun = now_ns()
         await self.server.aclose()
         if self.device.tells_sockets:
             await self.sockets.emptied(SETTLE_S)
-        else:
-            await self.step()
+        await self.step()
         after = (now_ns() - begun) / 1e9
         self.history.append(Settled(t=now_ns(), board=self.board.name, after_s=round(after, 3)))
 
