@@ -35,9 +35,10 @@ WAIT = 5.0
 """`recv_wait_timeout` and `send_wait_timeout`, seconds."""
 BACKLOG = 5
 SEND_TIME = 0.001
-"""Seconds that a `send` takes on the chip (TCP/IP, WiFi, encryption), in which other tasks run. An
-estimate; the rest of a pass is quick: half a frame and a reset alone never met a turn of the main
-loop in 120 tries, while the left-over frames of a closed window did."""
+"""Seconds that a `send` takes on the chip (TCP/IP, WiFi, encryption), in which other tasks run: an
+estimate. Else the task, whose priority is above the main loop's, only lets go where it blocks."""
+UNBROKEN = 32
+"""Passes after which the others get a turn all the same: a flood must not stop the model."""
 
 Work = Callable[[], Awaitable[None]]
 
@@ -160,14 +161,15 @@ class Httpd:
         begin_task("httpd_thread", "httpd_server")
         try:
             while True:
-                await self._pass()
+                for _ in range(UNBROKEN):
+                    await self._pass()
+                await asyncio.sleep(0)
         finally:
             self._epoll.close()
             self._listener.close()
 
     async def _pass(self) -> None:
         ready, control = await self._select()
-        await asyncio.sleep(0)
         if control:
             with call("httpd_process_ctrl_msg"):
                 await self._mailbox.popleft()()
