@@ -30,7 +30,7 @@ UNHANDLED = re.compile(r"(?P<reason>\w[\w /]*)\)\. Exception was unhandled", _I)
 CANARY = re.compile(r"Stack canary watchpoint triggered(?:\s*\((?P<task>[^)]*)\)?)?", _I)
 DEBUG_REASON = re.compile(r"Debug exception reason:\s*(?P<reason>.*)", _I)
 ABORT = re.compile(
-    r"(?:abort\(\) was called(?: at(?: PC)?)?|(?<!\w)called at PC)"
+    r"(?:abort\(\) was called(?: at(?: PC)?)?|(?<![A-Za-z])called at PC)"
     rf"(?:(?<=PC)\s*(?P<pc>{ADDRESS})(?:\s+on core\s+(?P<core>\d))?|\s*$)",
     _I,
 )
@@ -106,8 +106,8 @@ REPORT_REASON = re.compile(
     r"Reason:\s+(?P<type>[A-Za-z ]+?)(?: - (?P<reason>.+?))?\s*(?:Crashed core.*)?$", _I
 )
 REPORT_CORE = re.compile(r"Crashed core:\s*(?P<core>\d)", _I)
-REPORT_PC = re.compile(rf"\bPC:\s*(?P<pc>{ADDRESS})", _I)
-REPORT_BT = re.compile(rf"\bBT\d+:\s*(?P<pc>{ADDRESS})", _I)
+REPORT_PC = re.compile(rf"(?<![A-Za-z_])PC:\s*(?P<pc>{ADDRESS})", _I)
+REPORT_BT = re.compile(rf"(?<![A-Za-z_])BT\d+:\s*(?P<pc>{ADDRESS})", _I)
 REPORT_HINT = re.compile(r"Use: addr2line", _I)
 STATUS_JSON = re.compile(
     r'"Exception":\s*(?P<cause>\d+),\s*"Reason":\s*"(?P<reason>[^"]*)",\s*"EPC":\s*\[?"(?P<pc>(?:0x)?[0-9a-f]{8})"',
@@ -136,7 +136,7 @@ ZEPHYR = re.compile(
 )
 ZEPHYR_PC = re.compile(rf"\*\*\s+PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>{ADDRESS}))?", _I)
 ROM_FATAL = re.compile(r"Fatal exception ?\(?(?P<cause>\d+)\)?:?\s*\(?(?P<reason>[A-Za-z]+)?", _I)
-ROM_EPC = re.compile(rf"\bepc1=(?P<pc>{ADDRESS}).*?excvaddr=(?P<address>{ADDRESS})", _I)
+ROM_EPC = re.compile(rf"(?<![A-Za-z_])epc1=(?P<pc>{ADDRESS}).*?excvaddr=(?P<address>{ADDRESS})", _I)
 SANITIZER = re.compile(
     r"(?:ERROR|WARNING): "
     r"(?P<reason>(?:Address|HWAddress|Memory|Thread|Leak|UndefinedBehavior)Sanitizer: .+)",
@@ -148,17 +148,17 @@ FRAME = re.compile(r"^\s*#\d+ 0x[0-9a-f]+ (?P<frame>in .+)", _I)
 # -- bodies --------------------------------------------------------------------------------------
 
 DUMP = re.compile(r"Core\s+(?P<core>\d)\s+register dump:?", _I)
-REGISTER = re.compile(r"\b([A-Z][A-Z0-9/]{1,9})\s*:\s*(0x[0-9a-f]{8})(?![0-9a-f])", _I)
-BACKTRACE = re.compile(r"\bBacktrace:", _I)
+REGISTER = re.compile(r"(?<![A-Za-z_])([A-Z][A-Z0-9/]{1,9})\s*:\s*(0x[0-9a-f]{8})(?![0-9a-f])", _I)
+BACKTRACE = re.compile(r"(?<![A-Za-z_])Backtrace:", _I)
 FRAME_PAIR = re.compile(r"(0x[0-9a-f]{8})\s?:(?:\s?0x[0-9a-f]{0,8})?", _I)
 BARE = re.compile(r"(?<!\S)0x[0-9a-f]{8}(?!\S)", _I)
 LIST_ONLY = re.compile(r"^(?:\s*0x[0-9a-f]{8})+\s*$", _I)
 PAIRS_ONLY = re.compile(r"^(?:\w{0,9}:)?\s*(?:0x[0-9a-f]{8}:0x[0-9a-f]{0,8}\s*){2,}", _I)
 """A backtrace that lost its head; not the command line of an addr2line."""
-MORE_FRAMES = re.compile(r"^[0-9a-fx:\s]*(?:0x|:)[0-9a-fx:\s]*(?:\|<-\w*)?$", _I)
+MORE_FRAMES = re.compile(r"^[0-9a-fx:\s]*(?:0x|:)[0-9a-fx:\s]*(?:\|(?:<-?\w*)?)?$", _I)
 CORRUPTED = re.compile(r"\|<-CORRUPT", _I)
 STACK_LINE = re.compile(
-    r"(?<![\w])(?P<at>[0-9a-f]{8}): (?P<words>(?:0x[0-9a-f]{8}[ \t]*){1,8})", _I
+    r"(?P<at>[0-9a-f]{8}): (?P<words>(?:0x[0-9a-f]{8}[ \t]*){1,8})", _I
 )
 ELF_SHA = re.compile(r"ELF file SHA256:\s*(?P<sha>[0-9a-f]{6,64})", _I)
 REBOOTING = re.compile(r"^Rebooting\.\.\.|CPU halted\.|Entering gdb stub now", _I)
@@ -175,10 +175,10 @@ DECODED_FRAME = re.compile(rf"^(?P<pc>{ADDRESS}): \S.* at \S+:(?:\d+|\?)", _I)
 # -- boots ---------------------------------------------------------------------------------------
 
 BOOT_SPLIT = re.compile(
-    r"(?=\brst:\s*0x[0-9a-f])|(?=ESP-ROM:esp)|(?=ets [A-Z][a-z]{2} +\d+ 20\d\d)", _I
+    r"(?=(?<![A-Za-z_])rst:\s*0x[0-9a-f])|(?=ESP-ROM:esp)|(?=ets [A-Z][a-z]{2} +\d+ 20\d\d)", _I
 )
 RESET = re.compile(
-    r"\brst:\s*(?P<code>0x[0-9a-f]+)(?:\s*\((?P<name>[^)]*)\))?"
+    r"(?<![A-Za-z_])rst:\s*(?P<code>0x[0-9a-f]+)(?:\s*\((?P<name>[^)]*)\))?"
     r"(?:\s*,\s*boot:\s*(?P<boot>0x[0-9a-f]+)?(?:\s*\((?P<mode>.*)\))?)?",
     _I,
 )

@@ -1,0 +1,217 @@
+"""Crashes of every form, in every dress: found once, at their line, with what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from rig.console.crash import Began, CrashReader, Finished, Reset
+from rig.history.crash import CrashRecord
+
+
+def load(name: str) -> Any:
+    """A module beside this file (tests are no package)."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+made = load("made")
+SLOW = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+
+
+def read(lines: list[str]) -> list[CrashRecord]:
+    """The crashes of a log; each must have begun before it finished."""
+    reader = CrashReader()
+    began: list[Began] = []
+    found: list[CrashRecord] = []
+    events = [event for n, text in enumerate(lines, 1) for event in reader.feed(n, text)]
+    for event in (*events, *reader.flush()):
+        if isinstance(event, Began):
+            began.append(event)
+        elif isinstance(event, Finished):
+            found.append(event.record)
+    assert [b.line for b in began] == [record.line for record in found]
+    return found
+
+
+def agrees(record: CrashRecord, crash: Any, line: int) -> None:
+    """The record says what the crash was made of."""
+    assert record.kind in crash.kinds
+    assert record.line == line
+    for name, wanted in crash.fields.items():
+        have = getattr(record, name)
+        if name == "backtrace":
+            assert [address.lower() for address in have] == [pc.lower() for pc in wanted]
+        elif name in ("pc", "excvaddr"):
+            assert have is not None
+            assert have.lower() == wanted.lower()
+        else:
+            assert have == wanted, name
+
+
+@SLOW
+@given(crash=made.CRASHES, before=made.LOGS, after=made.LOGS, boot=made.BOOTS)
+def test_a_crash_in_a_log_is_found_with_all_it_says(
+    crash: Any, before: list[str], after: list[str], boot: list[str]
+) -> None:
+    found = read([*boot, *before, *crash.lines, *boot, *after])
+    assert len(found) == 1
+    agrees(found[0], crash, len(boot) + len(before) + crash.at + 1)
+
+
+@SLOW
+@given(
+    crash=made.CRASHES,
+    prefix=st.sampled_from(made.PREFIXES),
+    dress=st.sampled_from(made.DRESSES),
+    boot=made.BOOTS,
+)
+def test_neither_prefix_nor_colour_nor_quoting_hides_a_crash(
+    crash: Any, prefix: str, dress: Any, boot: list[str]
+) -> None:
+    lines = [prefix + dress(line) for line in [*boot, *crash.lines, *boot]]
+    found = read(lines)
+    assert len(found) == 1
+    agrees(found[0], crash, len(boot) + crash.at + 1)
+
+
+@SLOW
+@given(first=made.CRASHES, second=made.CRASHES, boot=made.BOOTS)
+def test_a_boot_between_two_crashes_tells_them_apart(
+    first: Any, second: Any, boot: list[str]
+) -> None:
+    # A report of the boot before, with the address of the crash before it, is that very crash.
+    assume("esp32.crash" not in second.lines[0])
+    found = read([*first.lines, *boot, *second.lines, *boot])
+    assert len(found) == 2
+    agrees(found[0], first, first.at + 1)
+    agrees(found[1], second, len(first.lines) + len(boot) + second.at + 1)
+
+
+@SLOW
+@given(crash=made.xtensa_panic(), report=made.report(), boot=made.BOOTS)
+def test_a_report_of_the_boot_before_is_the_crash_already_read(
+    crash: Any, report: Any, boot: list[str]
+) -> None:
+    pc = crash.fields["pc"]
+    told = [line.replace(report.fields["pc"], pc) for line in report.lines]
+    assert len(read([*crash.lines, *boot, *told, "[I][app:100]: going on"])) == 1
+
+
+@SLOW
+@given(crash=made.CRASHES, boot=made.BOOTS, times=st.integers(2, 5))
+def test_each_crash_of_a_boot_loop_is_a_record_of_its_own(
+    crash: Any, boot: list[str], times: int
+) -> None:
+    found = read([*boot, *crash.lines] * times)
+    period = len(boot) + len(crash.lines)
+    if "esp32.crash" in crash.lines[0]:
+        assert len(found) == 1  # the same report again is the same crash
+        return
+    assert [record.line for record in found] == [
+        n * period + len(boot) + crash.at + 1 for n in range(times)
+    ]
+
+
+@SLOW
+@given(crash=made.CRASHES, data=st.data())
+def test_a_log_cut_after_its_head_still_names_the_crash(crash: Any, data: st.DataObject) -> None:
+    keep = data.draw(st.integers(crash.decides + 1, len(crash.lines)))
+    found = read(crash.lines[:keep])
+    assert len(found) == 1
+    assert found[0].line == crash.at + 1
+    for name in ("pc", "excvaddr", "core", "task", "reason"):
+        have = getattr(found[0], name)
+        assert (
+            have is None
+            or name not in crash.fields
+            or name == "reason"
+            or (
+                str(have).lower() == str(crash.fields[name]).lower()
+                or (name == "pc" and "task_wdt" in found[0].kinds)
+            )
+        )
+
+
+@SLOW
+@given(
+    crash=st.one_of(made.xtensa_panic(), made.riscv_panic(), made.watchdog_panic(), made.canary()),
+    lost=st.integers(1, 3),
+)
+def test_a_crash_that_lost_its_head_is_found_by_its_body(crash: Any, lost: int) -> None:
+    found = read(crash.lines[lost:])
+    assert len(found) == 1
+    assert [pc.lower() for pc in found[0].backtrace] == crash.fields["backtrace"]
+
+
+@SLOW
+@given(lines=made.LOGS, boot=made.BOOTS, prefix=st.sampled_from(made.PREFIXES))
+def test_a_log_without_a_crash_has_none(lines: list[str], boot: list[str], prefix: str) -> None:
+    assert read([prefix + line for line in [*boot, *lines, *boot, *lines]]) == []
+
+
+@SLOW
+@given(crash=made.xtensa_panic(), width=st.integers(60, 120))
+def test_a_terminal_that_wraps_lines_loses_no_frame(crash: Any, width: int) -> None:
+    lines = [cut for line in crash.lines for cut in wrapped(line.rstrip(), width)]
+    found = read(lines)
+    assert len(found) == 1
+    assert list(found[0].backtrace) == crash.fields["backtrace"]
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    return [line[at : at + width] for at in range(0, len(line), width)] or [""]
+
+
+@SLOW
+@given(crash=made.CRASHES)
+def test_case_does_not_matter(crash: Any) -> None:
+    found = read([line.upper() for line in crash.lines])
+    assert len(found) == 1
+    assert found[0].kind in crash.kinds
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The word abort in prose is no crash",
+        "I (5) app: assert that the panic handler reboots",
+        "E (17191377) TRANS_SSL: read error, errno=Software caused connection abort",
+        "ESP_ERROR_CHECK_WITHOUT_ABORT failed: esp_err_t 0x103 at 0x400d1234",
+        "[C][debug:053]: Reset Reason: Brownout",
+        "CONFIG_ESP_SYSTEM_PANIC_PRINT_REBOOT=y",
+        "I (34774) ota: OTA Success, Rebooting...",
+        "I (311) app_init: ELF file SHA256:  ab81a733d...",
+        "Saved PC:0x40381c52",
+        "PC: 0x40001277",
+        "EXCVADDR: 0x00000000",
+        "xtensa-esp32-elf-addr2line -pfiaC -e a.elf 0x40115b43:0x3ffd04c0 0x40082d7d:0x3ffd04e0",
+        "ASSERT_WARN(1 8), in lc_task.c at line 1408",
+        "E (20) task_wdt: esp_task_wdt_reset(707): task not found",
+        "I (393) esp_core_dump_flash: Init core dump to flash",
+        "raise AssertionError('assert failed')",
+        "rst:0x10 (RTCWDT_RTC_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)",
+        "invalid header: 0xffffffff",
+    ],
+)
+def test_what_a_line_alone_cannot_decide_is_no_crash(line: str) -> None:
+    assert read([line, "I (1) app: going on"]) == []
+
+
+@pytest.mark.parametrize("prefix", made.PREFIXES)
+def test_a_reset_is_told_behind_any_prefix(prefix: str) -> None:
+    reader = CrashReader()
+    (reset,) = reader.feed(1, prefix + "rst:0x7 (TG0WDT_SYS_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)")
+    assert isinstance(reset, Reset)
+    assert (reset.code, reset.name, reset.boot, reset.silent) == (7, "TG0WDT_SYS_RESET", 0x13, True)
