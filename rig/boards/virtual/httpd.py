@@ -16,10 +16,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rig.boards.virtual import websocket
+from rig.boards.virtual import httpd_uri, websocket
 from rig.boards.virtual.cpu import begin_task, call
-from rig.boards.virtual.http import BLOCK, ERRORS, METHODS, HeadReader, Refusal, Request
-from rig.boards.virtual.lwip import EAGAIN, FIRST_SOCKET, Numbers, Socket, SocketError, resolve
+from rig.boards.virtual.lwip import FIRST_SOCKET, WAIT, Numbers, Socket, SocketError, resolve
 from rig.boards.virtual.system import System
 
 ESP_OK = 0
@@ -31,8 +30,6 @@ ESP_ERR_INVALID_SIZE = 0x104
 
 MAILBOX = 6
 """`CONFIG_LWIP_UDP_RECVMBOX_SIZE`: work items that wait; the next one is dropped in silence."""
-WAIT = 5.0
-"""`recv_wait_timeout` and `send_wait_timeout`, seconds."""
 BACKLOG = 5
 SEND_TIME = 0.001
 """Seconds that a `send` takes on the chip (TCP/IP, WiFi, encryption), in which other tasks run: an
@@ -149,7 +146,7 @@ class Httpd:
             return ESP_ERR_INVALID_ARG
         head = websocket.header(opcode, len(payload))
         for part, name in ((head, "header"), (payload, "payload")):
-            if part and not await self._send(session.host, part):
+            if part and not await self.send(session.host, part):
                 self.warn("httpd_ws", f"httpd_ws_send_frame_async: Failed to send WS {name}")
                 return ESP_FAIL
         return ESP_OK
@@ -248,7 +245,7 @@ class Httpd:
         """One request or one frame. False: delete the session."""
         with call("httpd_sess_process"), call("httpd_req_new"):
             if not session.handshake_done:
-                served = await self._request(session)
+                served = await httpd_uri.serve(self, session)
             elif session.ws_close:
                 served = True
             else:
@@ -259,99 +256,6 @@ class Httpd:
             self._lru_counter += 1
             session.lru_counter = self._lru_counter
         return served
-
-    # -- HTTP -------------------------------------------------------------------------------------
-
-    async def _request(self, session: Session) -> bool:
-        head = HeadReader()
-        request: Request | Refusal | None = None
-        while request is None:
-            block, session.pending = session.pending, b""
-            try:
-                block = block or await session.host.recv(BLOCK, WAIT)
-            except SocketError as error:
-                self._sock_err("recv", error)
-                if error.errno == EAGAIN:
-                    await self._refuse(session, Refusal(408))
-                return False
-            if not block:
-                return False
-            request = head.feed(block)
-        session.pending = head.rest
-        if isinstance(request, Refusal):
-            return await self._refuse(session, request)
-        if not await self._route(session, request):
-            return False
-        return await self._purge(session, request.content_length)
-
-    async def _route(self, session: Session, request: Request) -> bool:
-        if request.path != self.handlers.path:
-            self.warn("httpd_uri", f"httpd_uri: URI '{request.uri}' not found")
-            return await self._refuse(session, Refusal(404))
-        if request.method != "GET":
-            number = METHODS.index(request.method)
-            text = f"httpd_uri: Method '{number}' not allowed for URI '{request.uri}'"
-            self.warn("httpd_uri", text)
-            return await self._refuse(session, Refusal(405))
-        if request.is_upgrade:
-            if not await self._handshake(session, request):
-                return False
-            session.handshake_done = True
-        with call("sendspin::SendspinWsServer::websocket_handler"):
-            self.handlers.on_upgrade(session.fd)
-        return True
-
-    async def _handshake(self, session: Session, request: Request) -> bool:
-        where = "httpd_ws_respond_server_handshake"
-        version, key = (request.headers.get(f"sec-websocket-{name}") for name in ("version", "key"))
-        if version is None or len(version) > 2:
-            self.warn("httpd_ws", f'{where}: "Sec-WebSocket-Version" is not found')
-            return False
-        if version != "13":
-            self.warn("httpd_ws", f'{where}: "Sec-WebSocket-Version" is not "13", it is: {version}')
-            return False
-        if key is None or len(key) > 27:
-            self.warn("httpd_ws", f"{where}: Cannot find client key")
-            return False
-        if protocol := request.headers.get("sec-websocket-protocol"):
-            why = "not supported, URI do not support any subprotocols"
-            self.warn("httpd_ws", f"Sec-WebSocket-Protocol {protocol[:48]} {why}")
-        answer = (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {websocket.accept_key(key)}\r\n\r\n"
-        )
-        if await self._send(session.host, answer.encode()):
-            return True
-        self.warn("httpd_ws", f"{where}: Failed to send the response")
-        return False
-
-    async def _refuse(self, session: Session, refusal: Refusal) -> bool:
-        for line in refusal.log:
-            self.warn("httpd_parse", line)
-        name, text = ERRORS[refusal.status]
-        status = f"{refusal.status} {name}"
-        self.warn("httpd_txrx", f"httpd_resp_send_err: {status} - {text}")
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(text)}\r\n\r\n"
-        )
-        for part in (head, text):
-            if not await self._send(session.host, part.encode()):
-                break
-        return False
-
-    async def _purge(self, session: Session, size: int) -> bool:
-        """Read off the body that nobody asked for (`httpd_req_delete`)."""
-        while size > 0:
-            part, session.pending = session.pending[:size], session.pending[size:]
-            try:
-                part = part or await session.host.recv(min(size, 32), WAIT)
-            except SocketError as error:
-                self._sock_err("recv", error)
-                return False
-            if not part:
-                return False
-            size -= len(part)
-        return True
 
     # -- WebSocket --------------------------------------------------------------------------------
 
@@ -452,18 +356,20 @@ class Httpd:
         try:
             return await session.host.recv(min(size, 65536), WAIT), False
         except SocketError as error:
-            self._sock_err("recv", error)
+            self.sock_err("recv", error)
             return b"", True
 
-    async def _send(self, to: Socket, data: bytes) -> bool:
+    async def send(self, to: Socket, data: bytes) -> bool:
+        """Send all that the window lets out; False and a warning: the peer is gone."""
         try:
             await to.send(data, WAIT)
         except SocketError as error:
-            self._sock_err("send", error)
+            self.sock_err("send", error)
             return False
         finally:
             await asyncio.sleep(SEND_TIME)
         return True
 
-    def _sock_err(self, what: str, error: SocketError) -> None:
+    def sock_err(self, what: str, error: SocketError) -> None:
+        """Warn of a failed socket call."""
         self.warn("httpd_txrx", f"httpd_sock_err: error in {what} : {error.errno}")

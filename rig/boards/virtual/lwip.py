@@ -18,6 +18,8 @@ ENOTCONN = 128
 
 FIRST_SOCKET = 54
 """`LWIP_SOCKET_OFFSET`: 64 - CONFIG_LWIP_MAX_SOCKETS (10)."""
+WAIT = 5.0
+"""The server's `recv_wait_timeout` and `send_wait_timeout`, seconds."""
 SEND_BUFFER = 2880
 """Asked of the host, which doubles it: 5,760 bytes, lwIP's TCP_SND_BUF of 4 segments."""
 

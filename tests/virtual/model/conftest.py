@@ -119,14 +119,14 @@ class Device:
 
     def _reboot(self) -> None:
         old = self.system
+        self.system = FakeSystem(self._image, self.store, old.port)
+        with self._changed:  # before the sockets: who sees them end may ask for the panic
+            self.panics.append(old.lines)
+            self._changed.notify_all()
         for sock in old.sockets:
             if sock.fileno() != -1:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 sock.close()
-        self.system = FakeSystem(self._image, self.store, old.port)
-        with self._changed:
-            self.panics.append(old.lines)
-            self._changed.notify_all()
 
     @property
     def log(self) -> str:

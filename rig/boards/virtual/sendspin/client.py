@@ -36,7 +36,9 @@ class Client:
         self._events: deque[Callable[[], None]] = deque(maxlen=EVENTS)
         self._group: JsonObject = {}
         self._burst = TimeBurst(self)
-        self._manager = NurseryManager(self) if version.nursery else PairManager(self)
+        self._manager: NurseryManager | PairManager = (
+            NurseryManager(self) if version.nursery else PairManager(self)
+        )
         last = system.nvs().get(NVS_NAMESPACE, NVS_LAST_SERVER)
         if isinstance(last, int) and last:
             self._manager.last_played = last

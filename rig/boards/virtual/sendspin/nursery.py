@@ -7,10 +7,8 @@ The close callback marks the connection closed at once (PR #79).
 
 from __future__ import annotations
 
-from rig.boards.virtual.httpd import ESP_FAIL, Frame
 from rig.boards.virtual.sendspin.connection import Device, ServerConnection
-from rig.boards.virtual.sendspin.handoff import should_switch
-from rig.boards.virtual.sendspin.hello import HelloTimers
+from rig.boards.virtual.sendspin.manager import Manager
 from rig.boards.virtual.sendspin.messages import GOODBYE_ANOTHER_SERVER, ServerHello
 
 CAPACITY = 2
@@ -20,33 +18,20 @@ ESTABLISH_DEADLINE = 30_000_000
 """Microseconds to the upgrade, and from it to both hellos."""
 
 
-class NurseryManager:
+class NurseryManager(Manager):
     """Parked sockets, the nursery, and the current connection."""
 
-    path = "/sendspin"
-
     def __init__(self, device: Device) -> None:
-        self._device = device
-        self._timers = HelloTimers(device)
+        super().__init__(device)
         self._parked: list[ServerConnection] = []
         self._nursery: list[ServerConnection] = []
         self._closed: list[ServerConnection] = []
-        self.current: ServerConnection | None = None
-        self.last_played: int | None = None
-
-    def _log(self, level: str, text: str) -> None:
-        self._device.log(level, "conn_mgr", text)
 
     # -- in the HTTP task -------------------------------------------------------------------------
 
     def on_open(self, fd: int) -> None:
         """Park it: nobody else learns of it before its upgrade."""
-        self._device.log("D", "ws_server", f"New client connection on socket {fd}")
-        connection = ServerConnection(self._device, fd)
-        session = self._device.httpd.find(fd)
-        assert session is not None, "the session being opened is there"
-        session.context = connection
-        self._parked.append(connection)
+        self._parked.append(self._open(fd))
 
     def on_close(self, fd: int) -> None:
         """Mark it closed, and leave a note that names the connection, not its number."""
@@ -76,21 +61,10 @@ class NurseryManager:
         self._timers.arm(connection)
         self._nursery.append(connection)
 
-    async def on_frame(self, frame: Frame) -> int:
-        """Let the session's connection read it."""
-        received = self._device.micros()
-        connection = self._find(frame.session.fd)
-        return await connection.handle_data(frame, received) if connection else ESP_FAIL
-
     def on_server_hello(self, connection: ServerConnection, hello: ServerHello) -> None:
         """The main loop will see that it is proven."""
         connection.server = hello
         connection.hello_received = True
-
-    def _find(self, fd: int) -> ServerConnection | None:
-        session = self._device.httpd.find(fd)
-        found = session.context if session else None
-        return found if isinstance(found, ServerConnection) else None
 
     # -- in the main loop -------------------------------------------------------------------------
 
@@ -138,7 +112,7 @@ class NurseryManager:
     def _admit(self, connection: ServerConnection) -> None:
         self._leave_nursery(connection)
         if self.current is not None:
-            if not should_switch(self._device, self.current, connection, self.last_played):
+            if not self._should_switch(self.current, connection):
                 self._log("I", "Handoff decision: keep current server")
                 self._release(connection)
                 return

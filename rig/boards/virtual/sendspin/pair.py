@@ -6,43 +6,28 @@ hello received); the main loop's next turn acts on them. Closings are noted by s
 
 from __future__ import annotations
 
-from rig.boards.virtual.httpd import ESP_FAIL, Frame
 from rig.boards.virtual.sendspin.connection import Device, ServerConnection
-from rig.boards.virtual.sendspin.handoff import should_switch
-from rig.boards.virtual.sendspin.hello import HelloTimers
+from rig.boards.virtual.sendspin.manager import Manager
 from rig.boards.virtual.sendspin.messages import GOODBYE_ANOTHER_SERVER, ServerHello
 
 
-class PairManager:
+class PairManager(Manager):
     """The current connection and the one that waits for the hand-off."""
 
-    path = "/sendspin"
-
     def __init__(self, device: Device) -> None:
-        self._device = device
-        self._timers = HelloTimers(device)
+        super().__init__(device)
         self._pending: ServerConnection | None = None
         self._dying: ServerConnection | None = None
         self._dying_done = False
         self._closed: list[int] = []
         self._connected: list[ServerConnection] = []
         self._hellos: list[tuple[ServerConnection, ServerHello]] = []
-        self.current: ServerConnection | None = None
-        self.last_played: int | None = None
-
-    def _log(self, level: str, text: str) -> None:
-        self._device.log(level, "conn_mgr", text)
 
     # -- in the HTTP task -------------------------------------------------------------------------
 
     def on_open(self, fd: int) -> None:
         """Take the connection over at once, upgraded or not."""
-        self._device.log("D", "ws_server", f"New client connection on socket {fd}")
-        connection = ServerConnection(self._device, fd)
-        if self._device.version.session_owns:
-            session = self._device.httpd.find(fd)
-            assert session is not None, "the session being opened is there"
-            session.context = connection
+        connection = self._open(fd)
         if self.current is None:
             self._log("D", "No existing connection, accepting as current")
             self.current = connection
@@ -66,16 +51,6 @@ class PairManager:
         if connection is not None:
             self._connected.append(connection)
 
-    async def on_frame(self, frame: Frame) -> int:
-        """Let the connection that `_find` yields read it."""
-        received = self._device.micros()
-        connection = self._find(frame.session.fd)
-        if connection is None:
-            text = f"No connection found for sockfd {frame.session.fd}"
-            self._device.log("E", "ws_server", text)
-            return ESP_FAIL
-        return await connection.handle_data(frame, received)
-
     def on_server_hello(self, connection: ServerConnection, hello: ServerHello) -> None:
         """Leave a note: it introduced itself."""
         connection.hello_received = True
@@ -83,9 +58,7 @@ class PairManager:
 
     def _find(self, fd: int) -> ServerConnection | None:
         if self._device.version.session_owns:
-            session = self._device.httpd.find(fd)
-            found = session.context if session else None
-            return found if isinstance(found, ServerConnection) else None
+            return super()._find(fd)
         # By number among the managed ones: one that is closed but not yet dropped comes first.
         managed = (self.current, self._pending)
         return next((each for each in managed if each is not None and each.fd == fd), None)
@@ -136,7 +109,7 @@ class PairManager:
         self._log("I", f"Connection handshake complete: {text}")
         if connection is not self._pending or self.current is None:
             return
-        switch = should_switch(self._device, self.current, connection, self.last_played)
+        switch = self._should_switch(self.current, connection)
         self._log("I", f"Handoff decision: {'switch to new' if switch else 'keep current'}")
         verb = "switching to new" if switch else "keeping current"
         self._log("D", f"Completing handoff: {verb} server")
