@@ -62,13 +62,15 @@ class Symbols:
         return self._known
 
     def _ask(self, wanted: set[int]) -> dict[int, list[Place]]:
-        if self._index is None:
-            self._index = self._load()
-        tool = symboliser()
-        unread = self._index is None and self.elf.arch != "riscv"  # RISC-V needs it to unwind
-        if unread and tool is not None and (found := ask(tool, self.elf.path, sorted(wanted))):
-            return found
-        index = self.index()
+        try:
+            index = self.index()
+        except FirmwareError:
+            # The index's own names are preferred (symbolisers differ in theirs, signatures may
+            # not); but where pyelftools cannot read the file, binutils or LLVM may.
+            tool = symboliser()
+            if tool is not None and (found := ask(tool, self.elf.path, sorted(wanted))):
+                return found
+            raise
         return {address: index.places(address) for address in wanted}
 
     def _load(self) -> Index | None:

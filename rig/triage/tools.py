@@ -1,4 +1,6 @@
-"""The symbolisers of a toolchain, where there is one: one process for all addresses of a file."""
+"""The symbolisers of a toolchain, where there is one: the second way, for ELF files that pyelftools
+cannot read. One process answers all addresses of a crash.
+"""
 
 from __future__ import annotations
 
