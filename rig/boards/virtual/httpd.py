@@ -31,7 +31,7 @@ ESP_ERR_INVALID_SIZE = 0x104
 MAILBOX = 6
 """`CONFIG_LWIP_UDP_RECVMBOX_SIZE`: work items that wait; the next one is dropped in silence."""
 BACKLOG = 5
-SEND_TIME = 0.001
+SEND_TIME = 0.0007
 """Seconds that a `send` takes on the chip (TCP/IP, WiFi, encryption), in which other tasks run: an
 estimate. Else the task, whose priority is above the main loop's, only lets go where it blocks."""
 UNBROKEN = 32
