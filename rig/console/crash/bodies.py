@@ -142,7 +142,7 @@ def _stack(reader: CrashReader, line: Line) -> bool:
         return False
     if not (match := forms.STACK_LINE.search(line.text)):
         return False
-    words = tuple(int(word, 16) for word in match["words"].split())
+    words = tuple(int(word, 16) for word in forms.WORD.findall(match["words"]))
     if len(draft.stack) < STACK_LINES:
         draft.stack.append((int(match["at"], 16), words))
     draft.body_done = True

@@ -66,7 +66,7 @@ ASSERT_OLD = re.compile(
     _I,
 )
 ASSERT_RTOS = re.compile(
-    r"(?P<file>[^\s:]+):(?P<line>\d+) \((?P<func>[^)]*)\)\s*-?\s*assert failed!", _I
+    r"(?P<file>(?:[A-Za-z]:)?[^\s:]+):(?P<line>\d+) \((?P<func>[^)]*)\)\s*-?\s*assert failed!", _I
 )
 ASSERT_ROM = re.compile(
     r"ASSERT_(?:ERR|PARAM)(?P<open>\().*\), in (?P<file>\S+)(?: at line (?P<line>\d+))?", _I
@@ -157,9 +157,8 @@ PAIRS_ONLY = re.compile(r"^(?:\w{0,9}:)?\s*(?:0x[0-9a-f]{8}:0x[0-9a-f]{0,8}\s*){
 """A backtrace that lost its head; not the command line of an addr2line."""
 MORE_FRAMES = re.compile(r"^[0-9a-fx:\s]*(?:0x|:)[0-9a-fx:\s]*(?:\|(?:<-?\w*)?)?$", _I)
 CORRUPTED = re.compile(r"\|<-CORRUPT", _I)
-STACK_LINE = re.compile(
-    r"(?P<at>[0-9a-f]{8}): (?P<words>(?:0x[0-9a-f]{8}[ \t]*){1,8})", _I
-)
+STACK_LINE = re.compile(r"(?P<at>[0-9a-f]{8}): (?P<words>(?:0x[0-9a-f]{8}[ \t]*){1,8})", _I)
+WORD = re.compile(ADDRESS, _I)
 ELF_SHA = re.compile(r"ELF file SHA256:\s*(?P<sha>[0-9a-f]{6,64})", _I)
 REBOOTING = re.compile(r"^Rebooting\.\.\.|CPU halted\.|Entering gdb stub now", _I)
 DUMP_START = re.compile(r"=+ (?:ESP32\S* )?CORE DUMP START =+", _I)

@@ -88,7 +88,11 @@ def _words(found: dict[str, str]) -> str:
 
 def _asserted(line: Line) -> dict[str, str] | None:
     """The parts of an assertion in any of its spellings, or None."""
-    text = line.text
+    # Without its prefix first: a path may follow a time stamp without a space.
+    return _asserted_in(line.body) or _asserted_in(line.text)
+
+
+def _asserted_in(text: str) -> dict[str, str] | None:
     form: re.Pattern[str]
     for form in (
         forms.ASSERT_NEW, forms.ASSERT_RTOS, forms.ASSERT_OLD, forms.ASSERT_ROM,

@@ -392,15 +392,15 @@ def task_watchdog(draw: Draw) -> Made:
     return replace(before(draw(abort()), [*head, ""], ("task_wdt", "abort"), task=task), decides=5)
 
 
-@st.composite
-def brownout(draw: Draw) -> Made:
-    return Made(
+BROWNOUT = st.just(
+    Made(
         ["", "Brownout detector was triggered", ""],
         ("brownout",),
         {"reason": "Brownout detector was triggered"},
         at=1,
         decides=1,
     )
+)
 
 
 @st.composite
@@ -441,7 +441,7 @@ def rust(draw: Draw) -> Made:
 CRASHES = st.one_of(
     xtensa_panic(), old_panic(), riscv_panic(), watchdog_panic(), canary(), stack_guard(),
     memory_protection(), abort(), assert_new(), assert_old(), assert_rtos(), assert_stack(), overflow(),
-    heap(), smashed(), terminate(), task_watchdog(), brownout(), report(), rust(),
+    heap(), smashed(), terminate(), task_watchdog(), BROWNOUT, report(), rust(),
 )  # fmt: skip
 
 LOGS = st.lists(
