@@ -79,6 +79,7 @@ class Clone:
         return {
             "PATH": str(self.tools),
             "HOME": str(self.home),
+            "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),  # a relocated Python's
             **extra,
         }
 
@@ -257,8 +258,7 @@ def test_an_interrupted_set_up_is_redone_from_scratch(clone: Clone, tmp_path: Pa
     os.mkfifo(fifo)
     with clone.start("x", FAKE_PIP_WAITS=str(fifo)) as running:
         assert running.stdout is not None
-        while "pip waits" not in running.stdout.readline():
-            pass
+        assert "pip waits\n" in iter(running.stdout.readline, "")
         os.killpg(running.pid, signal.SIGKILL)
     (clone.venv / "half").touch()
     assert clone.rigup("x").stdout == "rig: x\n"
@@ -271,8 +271,7 @@ def test_ctrl_c_while_it_sets_up_says_so_and_ends(clone: Clone, tmp_path: Path) 
     os.mkfifo(fifo)
     with clone.start("x", FAKE_PIP_WAITS=str(fifo)) as running:
         assert running.stdout is not None
-        while "pip waits" not in running.stdout.readline():
-            pass
+        assert "pip waits\n" in iter(running.stdout.readline, "")
         os.killpg(running.pid, signal.SIGINT)
         assert "interrupted; ./rigup again starts over" in running.stdout.read()
     assert running.returncode == 130
@@ -284,8 +283,7 @@ def test_two_at_once_set_up_once(clone: Clone, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     with clone.start("one", FAKE_PIP_WAITS=str(fifo)) as one:
         assert one.stdout is not None
-        while "pip waits" not in one.stdout.readline():
-            pass
+        assert "pip waits\n" in iter(one.stdout.readline, "")
         with clone.start("two") as two:
             assert two.stdout is not None
             assert "another rigup is setting this up" in two.stdout.readline()

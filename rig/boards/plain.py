@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -75,7 +76,10 @@ class PlainSettings:
             raise BenchError("reset: 'lines', but there is no port", hint="a console or flash port")
         if isinstance(self.reset, Run) or self.reset in ("lines", "none"):
             return
-        program = (self.reset.split() or [""])[0]
+        try:
+            program = (shlex.split(self.reset) or [""])[0]
+        except ValueError as error:
+            raise BenchError(f"reset: {self.reset!r} is no command: {error}") from error
         if shutil.which(program) is None:
             guess = nearest(program, ["lines", "none"])
             raise BenchError(

@@ -76,6 +76,7 @@ def test_an_unknown_kind_is_pointed_at_and_the_nearest_named() -> None:
         ('console = "a"\nconsole_baud = 7', "3:1", "console_baud: 7 is no baud rate"),
         ('console = "a"\nreset = { run = 7 }', "3:11", "reset.run: expected str"),
         ('console = "a"\nreset = "liens"', "3:1", "did you mean 'lines'?"),
+        ('console = "a"\nreset = "true \'"', "3:1", "is no command: No closing quotation"),
         ('address = "a"\nreset = "lines"', "3:1", "reset: 'lines', but there is no port"),
         ('console = "a"\ntalk = "talk"', "3:1", "talk: no {n} in it"),
         ('address = "a"\ntalk = "talk {n}"', "3:1", "but there is no console"),

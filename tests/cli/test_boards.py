@@ -130,7 +130,7 @@ def test_a_board_without_a_flash_port_cannot_be_flashed(capsys: Capsys) -> None:
 def test_a_plain_board_is_flashed_with_its_own_reset_commands(home: Path, capsys: Capsys) -> None:
     """As a board behind a serial server would be: a port without lines, and commands to reset."""
     first = said(capsys, "flash", "virtual", str(FIRMWARE / "v0.5.0"))
-    reset = f"{sys.executable} -m rig reset virtual"
+    reset = f"'{sys.executable}' -m rig reset virtual"
     Path("bench.toml").write_text(
         f'[boards.kit]\nconsole = "{first["console"]}"\nflash = "{first["console"]}"\n'
         f'address = "{first["address"]}"\nreset = "{reset}"\n'
