@@ -20,10 +20,11 @@ from rig.boards import open_board
 from rig.boards.base import Board
 from rig.boards.bench import find_bench
 from rig.boards.flashing import as_rig_error
-from rig.campaign.judge import HISTORY_FILE
-from rig.campaign.runner import Plan, conclude, new_out, run, verdict_json
+from rig.campaign.judge import HISTORY_FILE, judge
+from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.errors import BenchError, RigError
+from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
 from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import all_scenarios, get_scenario
 
@@ -47,7 +48,11 @@ class _Show:
             self.said(f"flashing {event.name} {100 * event.done // max(1, event.size)} %")
 
     def scenario(self, verdict: ScenarioVerdict) -> None:
-        show_scenario(self._console, self._history, verdict)
+        crashes = []
+        if any(check.check == "no_crash" and check.findings for check in verdict.checks):
+            whole = judge(self._history)
+            crashes = list(scenario_crashes(whole, verdict, decoder_of(whole), None))
+        show_scenario(self._console, self._history, verdict, crashes)
 
 
 @click.command(name="run")
@@ -115,7 +120,9 @@ def command(
     report = Console(stderr=as_json, highlight=False)
     verdict = _play(device, plan, folder, bundle, report)
     if as_json:
-        click.echo(verdict_json(verdict))
+        click.echo(full_json(verdict, remember=True))
+    else:
+        run_crashes(verdict, remember=True)
     show_sum(report, verdict, repeat=_again(scenarios, board, bench, firmware, cycles, seed))
     raise SystemExit(verdict.verdict.exit_code)
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from rig.campaign.judge import judge
-from rig.campaign.runner import verdict_json
+from rig.report.crashes import full_json
 from rig.report.terminal import show_verdict
 
 
@@ -26,7 +26,7 @@ def command(run: Path, as_json: bool) -> None:
     """
     verdict = judge(run)
     if as_json:
-        click.echo(verdict_json(verdict))
+        click.echo(full_json(verdict, remember=False))
     else:
         show_verdict(Console(highlight=False), verdict)
     raise SystemExit(verdict.verdict.exit_code)

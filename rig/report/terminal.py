@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from rig.campaign.judge import HISTORY_FILE
@@ -14,11 +13,14 @@ from rig.campaign.verdicts import CheckVerdict, RunVerdict, ScenarioVerdict
 from rig.checks import Verdict
 from rig.history import Entry, Event, History
 from rig.history import events as ev
+from rig.report.crashes import RunCrash, run_crashes
 
 STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 _SHOWN_AROUND = 6
 """Events shown before the evidence, and after it."""
+_CRASHES_SHOWN = 3
+_FRAMES_SHOWN = 16
 
 
 def verdict_word(verdict: Verdict) -> Text:
@@ -42,17 +44,64 @@ def scenario_lines(verdict: ScenarioVerdict) -> RenderableType:
     return Group(head, Text(" " * 14 + "; ".join(facts), style="dim"))
 
 
-def show_scenario(console: Console, history: Path, verdict: ScenarioVerdict) -> None:
-    """Print one scenario with what failed in it and the events around that."""
+def show_scenario(
+    console: Console,
+    history: Path,
+    verdict: ScenarioVerdict,
+    crashes: Sequence[RunCrash] = (),
+) -> None:
+    """Print one scenario with what failed in it, the events around that, and its crashes."""
     console.print(scenario_lines(verdict))
     for part in _details(history, verdict):
         console.print(part)
+    for crash in crashes[:_CRASHES_SHOWN]:
+        for line in crash_lines(crash):
+            console.print(Text("    " + printable(line), style="red"), soft_wrap=True)
+    if len(crashes) > _CRASHES_SHOWN:
+        console.print(Text(f"    and {len(crashes) - _CRASHES_SHOWN} crashes more", style="red"))
+
+
+def crash_lines(crash: RunCrash) -> list[str]:
+    """A decoded crash in a few lines."""
+    record = crash.crash.record
+    words = [
+        record.kind,
+        record.reason or record.assert_expr,
+        record.task and f"task {record.task}",
+    ]
+    lines = ["crash: " + ", ".join(word for word in words if word)]
+    if record.excvaddr:
+        lines.append(f"  fault address {record.excvaddr}{_poison(record.excvaddr)}")
+    lines += [f"  {frame}" for frame in crash.crash.frames[:_FRAMES_SHOWN]]
+    lines += [f"  {note}" for note in crash.crash.notes]
+    lines.append(f"  signature: {crash.signature}")
+    if crash.known is not None:
+        known = crash.known
+        tale = "a regression" if known.regression else f"{known.mark}, seen {known.count} times"
+        lines.append(f"  bucket {known.bucket}: {tale} (rig crashes show {known.bucket})")
+    return lines
+
+
+def _poison(address: str) -> str:
+    """What an address says when it is made of ESP-IDF's heap poison (multi_heap_poisoning)."""
+    try:
+        value = int(address, 16)
+    except ValueError:
+        return ""
+    near = {0xFEFEFEFE: "freed", 0xCECECECE: "never written", 0xA5A5A5A5: "unused stack"}
+    for poison, what in near.items():
+        if abs(value - poison) < 0x10000:
+            return f": {what} memory ({poison:#x})" + (", a use after free" * (what == "freed"))
+    return ""
 
 
 def show_verdict(console: Console, verdict: RunVerdict, *, repeat: Sequence[str] = ()) -> None:
     """Print the whole verdict. `repeat`: the command that plays this run again."""
-    for scenario in verdict.scenarios:
-        show_scenario(console, Path(verdict.out) / HISTORY_FILE, scenario)
+    history = Path(verdict.out) / HISTORY_FILE
+    for scenario, crashes in zip(
+        verdict.scenarios, run_crashes(verdict, remember=False), strict=True
+    ):
+        show_scenario(console, history, scenario, crashes)
     show_sum(console, verdict, repeat=repeat)
 
 
@@ -77,36 +126,39 @@ def show_sum(console: Console, verdict: RunVerdict, *, repeat: Sequence[str] = (
 
 def _details(history: Path, scenario: ScenarioVerdict) -> list[RenderableType]:
     parts: list[RenderableType] = []
+    shown: set[int] = set()
     if scenario.reason:
-        parts.append(Text(f"    {scenario.reason}", style="yellow"))
+        parts.append(Text(f"    {printable(scenario.reason)}", style="yellow"))
     for check in scenario.checks:
         if check.verdict is Verdict.FAIL:
-            parts.append(_failure(history, scenario, check))
+            parts += _failure(history, scenario, check, shown)
         elif check.verdict is Verdict.INCONCLUSIVE and check.required:
-            parts.append(
-                Text(f"    {check.check} is undecided: {printable(check.message)}", style="yellow")
-            )
+            words = f"    {check.check} is undecided: {printable(check.message)}"
+            parts.append(Text(words, style="yellow"))
     return parts
 
 
-def _failure(history: Path, scenario: ScenarioVerdict, check: CheckVerdict) -> RenderableType:
+def _failure(
+    history: Path, scenario: ScenarioVerdict, check: CheckVerdict, shown: set[int]
+) -> list[RenderableType]:
+    """A failed check with the events around its evidence, but for those in `shown` already."""
     where = f" in cycle {check.cycle}" if check.cycle else ""
     more = f" (and {check.findings - 1} more)" if check.findings > 1 else ""
-    head = Text.assemble("    ", (check.check, "red"), f"{where}: {printable(check.message)}{more}")
-    rows = Table.grid(padding=(0, 1))
-    rows.add_column(justify="right", style="dim", min_width=10)
-    rows.add_column(justify="right", style="dim")
-    rows.add_column(overflow="ellipsis", no_wrap=True)
-    shown = list(around(history, check.evidence, scenario.first_event))
-    start = shown[0].event.t if shown else 0
-    for entry in shown:
+    message = f"{where}: {printable(check.message)}{more}"
+    lines: list[RenderableType] = [Text.assemble("    ", (check.check, "red"), message)]
+    if shown.issuperset(check.evidence):
+        return lines
+    entries = around(history, check.evidence, scenario.first_event)
+    start = entries[0].event.t if entries else 0
+    for entry in entries:
+        shown.add(entry.n)
         proof = entry.n in check.evidence
-        rows.add_row(
-            f"{'→ ' if proof else ''}{entry.n}",
-            f"{(entry.event.t - start) / 1e6:.1f} ms",
-            Text(printable(in_words(entry.event)), style="bold" if proof else ""),
-        )
-    return Group(head, rows)
+        number = f"{'→ ' if proof else ''}{entry.n}"
+        ms = f"{(entry.event.t - start) / 1e6:.1f} ms"
+        words = f"{number:>12} {ms:>11}  {printable(in_words(entry.event))}"
+        style = "bold" if proof else "dim"
+        lines.append(Text(words, style=style, no_wrap=True, overflow="ellipsis"))
+    return lines
 
 
 def around(history: Path, evidence: Sequence[int], first: int) -> list[Entry]:
