@@ -18,8 +18,11 @@ STACK_WORDS = 256
 FILL = 0xA5A5_A5A5
 """What FreeRTOS fills unused stack with."""
 
-_NAMES = ("MEPC", "RA", "SP", "GP", "TP", "T0", "T1", "T2", "S0/FP", "S1") + tuple(
-    [f"A{n}" for n in range(8)] + [f"S{n}" for n in range(2, 12)] + [f"T{n}" for n in range(3, 7)]
+_NAMES = (
+    *("MEPC", "RA", "SP", "GP", "TP", "T0", "T1", "T2", "S0/FP", "S1"),
+    *(f"A{n}" for n in range(8)),
+    *(f"S{n}" for n in range(2, 12)),
+    *(f"T{n}" for n in range(3, 7)),
 )  # by register number; x0 has no place, MEPC is printed in it
 
 

@@ -222,12 +222,15 @@ def test_two_servers(
 ) -> None:
     device = boot(version)
     for _ in range(times):
+        began = time.monotonic()
         first = peer(device, "A").upgrade()
         pause(gap)
         second = peer(device, "B").upgrade()
+        took = time.monotonic() - began
         second.wait("client/hello")
         first.read(0.1)
-        assert ("client/hello" in first.types) == first_greeted
+        if took < gap + 0.03:  # else this machine was busy, and the stimulus was another one
+            assert ("client/hello" in first.types) == first_greeted
         first.sock.close()
         second.sock.close()
         pause()
