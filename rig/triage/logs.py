@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from rig.console.crash import CrashEvent, CrashReader
-from rig.console.crash.text import needles_in
+from rig.console.crash.text import needles_at
 
 BLOCK = 1 << 18
 """Bytes read at a time."""
@@ -77,15 +77,18 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 def _read_block(reader: CrashReader, block: bytes, number: int) -> Iterator[CrashEvent]:
     """The events of whole lines, of which the first has `number`."""
-    low = block.lower()
-    present = needles_in(low)
-    if reader.idle and not present:
+    marks = needles_at(block, len(block) // DENSE + 16)
+    if marks is None:
+        for text in block.decode("utf-8", "replace").split("\n")[:-1]:
+            yield from reader.feed(number, text[:LONGEST].rstrip("\r"))
+            number += 1
+        return
+    if reader.idle and not marks:
         _remember(reader, block)
         return
-    marks = _marks(low, present)
     at, size = 0, len(block)
     while at < size:
-        if reader.idle and marks is not None:
+        if reader.idle:
             nearest = bisect_left(marks, at)
             if nearest == len(marks):
                 _remember(reader, block[at:])
@@ -101,21 +104,6 @@ def _read_block(reader: CrashReader, block: bytes, number: int) -> Iterator[Cras
         yield from reader.feed(number, line.decode("utf-8", "replace").rstrip("\r"))
         number += 1
         at = end + 1
-
-
-def _marks(low: bytes, present: list[bytes]) -> list[int] | None:
-    """Where the needles stand, in order; None when they stand everywhere."""
-    marks: list[int] = []
-    limit = len(low) // DENSE + 16
-    for needle in present:
-        at = low.find(needle)
-        while at >= 0:
-            marks.append(at)
-            if len(marks) > limit:
-                return None
-            at = low.find(needle, at + 1)
-    marks.sort()
-    return marks
 
 
 def _remember(reader: CrashReader, lines: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rig.console.crash import chips, forms
 from rig.console.crash.draft import FRAMES, STACK_LINES
-from rig.console.crash.line import Line
+from rig.console.crash.line import Handler, Line
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -28,43 +28,34 @@ def _dump(reader: CrashReader, line: Line) -> bool:
     return True
 
 
-def _registers(reader: CrashReader, line: Line) -> bool:
-    if "0x" not in line.low or ":" not in line.low:
-        return False
-    found = [(n.upper(), v) for n, v in forms.REGISTER.findall(line.text)]
-    found = [(name, value) for name, value in found if name in chips.REGISTERS]
-    if not found:
-        return False
+def registers(reader: CrashReader, line: Line) -> bool:
+    """A row of the register dump."""
     draft = reader.open
     if draft is None or draft.ended:
-        names = {name for name, _ in found}
+        names = {name for name, _ in line.registers}
         if not (names & _TELLING and len(names) > 1 and "saved pc" not in line.low):
             return False
         draft = reader.crash("panic", line)
     elif draft.previous_boot:
         return False
-    for name, value in found:
+    for name, value in line.registers:
         draft.add_register(name, value)
     draft.touched()
     return True
 
 
-def _trace(reader: CrashReader, line: Line) -> bool:
-    """`Backtrace: 0x400d525d:0x3ffb46b0 ...`, and what a terminal wrapped of it."""
-    head = forms.BACKTRACE.search(line.text) if "backtrace:" in line.low else None
-    rest = line.text[head.end() :] if head else line.text
-    frames = _frames(rest) if "0x" in line.low else []
-    if not head:
-        if _more(reader, line):
-            return True
-        lone = len(frames) > 1 and forms.PAIRS_ONLY.match(line.body) is not None
-        return lone and _found(reader, line, frames, rest)
+def trace(reader: CrashReader, line: Line) -> bool:
+    """`Backtrace: 0x400d525d:0x3ffb46b0 ...`, or what is left of it."""
+    if line.traced is None:
+        lone = len(line.frames) > 1 and forms.PAIRS_ONLY.match(line.body) is not None
+        return lone and _found(reader, line, line.text)
     if "decoded backtrace" in line.low:
-        return _decoded_head(reader, line)
-    return _found(reader, line, frames, rest)
+        return False
+    return _found(reader, line, line.traced)
 
 
-def _frames(text: str) -> list[str]:
+def frames_of(text: str) -> list[str]:
+    """The program counters of a backtrace, innermost first."""
     pairs = list(forms.FRAME_PAIR.finditer(text))
     if not pairs:
         return forms.BARE.findall(text) if forms.LIST_ONLY.match(text) else []
@@ -75,24 +66,27 @@ def _frames(text: str) -> list[str]:
     return frames
 
 
-def _found(reader: CrashReader, line: Line, frames: list[str], rest: str) -> bool:
+def _found(reader: CrashReader, line: Line, rest: str) -> bool:
+    frames = list(line.frames)
     draft, pending = reader.open, reader.pending
     if draft is None or draft.ended:
         if pending is not None:
             pending.backtrace = pending.backtrace or frames[:FRAMES]
             return True
-        if not frames or (reader.last is not None and list(reader.last.backtrace) == frames):
-            return bool(frames)
+        if not frames:
+            return False
+        if reader.last is not None and reader.same_boot and reader.last.backtrace == line.frames:
+            return True  # a decoder prints it again
         draft = reader.crash("panic", line)
     draft.touched()
     if draft.traced and frames and frames[0] not in draft.backtrace:
         return True  # another core's
     if not draft.traced or not draft.backtrace:
         draft.backtrace = frames[:FRAMES] or draft.backtrace
-        draft.corrupted = draft.corrupted or forms.CORRUPTED.search(rest) is not None
+        draft.corrupted = draft.corrupted or "<-CORRUPT" in rest.upper()
     draft.traced = True
     draft.body_done = draft.body_done or bool(frames)
-    draft.open_line = rest if not forms.CORRUPTED.search(rest) else None
+    draft.open_line = None if "|<-" in rest else rest
     return True
 
 
@@ -109,7 +103,7 @@ def _more(reader: CrashReader, line: Line) -> bool:
         return False
     glue = "" if whole and not whole[-1].isspace() and not line.body.startswith("0x4") else " "
     joined = whole + glue + line.body
-    draft.backtrace = _frames(joined)[:FRAMES]
+    draft.backtrace = frames_of(joined)[:FRAMES]
     draft.body_done = bool(draft.backtrace)
     draft.open_line = joined
     draft.touched()
@@ -118,9 +112,10 @@ def _more(reader: CrashReader, line: Line) -> bool:
 
 def _decoded_head(reader: CrashReader, line: Line) -> bool:
     """`Decoded backtrace:` with nothing before it: all that is left of a crash."""
-    if reader.open is None and reader.last is None and forms.DECODED.match(line.body):
-        draft = reader.crash("panic", line)
-        draft.decoded_only = True
+    if not forms.DECODED.match(line.body):
+        return False
+    if reader.open is None and reader.last is None:
+        reader.crash("panic", line).decoded_only = True
     return True
 
 
@@ -136,15 +131,13 @@ def _decoded(reader: CrashReader, line: Line) -> bool:
     return True
 
 
-def _stack(reader: CrashReader, line: Line) -> bool:
+def stack(reader: CrashReader, line: Line) -> bool:
+    """A line of the stack memory that a RISC-V panic prints."""
     draft = reader.open
-    if draft is None or draft.ended or ": 0x" not in line.low:
+    if draft is None or draft.ended or line.stack is None:
         return False
-    if not (match := forms.STACK_LINE.search(line.text)):
-        return False
-    words = tuple(int(word, 16) for word in forms.WORD.findall(match["words"]))
     if len(draft.stack) < STACK_LINES:
-        draft.stack.append((int(match["at"], 16), words))
+        draft.stack.append(line.stack)
     draft.body_done = True
     draft.touched()
     return True
@@ -176,10 +169,15 @@ def _core_dump(reader: CrashReader, line: Line) -> bool:
         draft.dumping = True
         draft.touched()
         return True
-    if draft is not None and draft.dumping and forms.BASE64.match(line.body):
-        draft.touched()
-        return True
     return False
+
+
+def _base64(reader: CrashReader, line: Line) -> bool:
+    draft = reader.open
+    if draft is None or not draft.dumping or not forms.BASE64.match(line.body):
+        return False
+    draft.touched()
+    return True
 
 
 def _details(reader: CrashReader, line: Line) -> bool:
@@ -236,14 +234,19 @@ def _report(reader: CrashReader, line: Line) -> bool:
     return known
 
 
-def read(reader: CrashReader, line: Line) -> bool:
-    """Read what a line tells of the open crash, or of one whose head was lost."""
+def special(reader: CrashReader, line: Line) -> bool:
+    """Lines that mean something only because of what was read before them."""
     known = _report(reader, line)
-    known = _dump(reader, line) or known
-    known = _registers(reader, line) or known
-    known = _stack(reader, line) or known
-    known = _trace(reader, line) or known
+    if line.traced is None:
+        known = _more(reader, line) or known
     known = _decoded(reader, line) or known
-    known = _elf(reader, line) or known
-    known = _core_dump(reader, line) or known
-    return _details(reader, line) or known
+    return _base64(reader, line) or known
+
+
+TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
+    (("register dump",), _dump),
+    (("decoded backtrace", "decoding stack"), _decoded_head),
+    (("elf file",), _elf),
+    (("core dump", "core_dump"), _core_dump),
+    (("faulting address", "detected in task", "what():", "__terminate(", "#"), _details),
+)

@@ -85,6 +85,11 @@ class Draft:
         self.went_on = self.quiet = 0
 
     @property
+    def special(self) -> bool:
+        """Whether lines of no form of their own may belong to it."""
+        return self.previous_boot or self.open_line is not None or self.dumping or self.decoded_only
+
+    @property
     def kind(self) -> str:
         """Its most specific kind."""
         return min(self.evidence, key=SPECIFIC.index)

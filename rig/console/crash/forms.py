@@ -156,7 +156,6 @@ LIST_ONLY = re.compile(r"^(?:\s*0x[0-9a-f]{8})+\s*$", _I)
 PAIRS_ONLY = re.compile(r"^(?:\w{0,9}:)?\s*(?:0x[0-9a-f]{8}:0x[0-9a-f]{0,8}\s*){2,}", _I)
 """A backtrace that lost its head; not the command line of an addr2line."""
 MORE_FRAMES = re.compile(r"^[0-9a-fx:\s]*(?:0x|:)[0-9a-fx:\s]*(?:\|(?:<-?\w*)?)?$", _I)
-CORRUPTED = re.compile(r"\|<-CORRUPT", _I)
 STACK_LINE = re.compile(r"(?P<at>[0-9a-f]{8}): (?P<words>(?:0x[0-9a-f]{8}[ \t]*){1,8})", _I)
 WORD = re.compile(ADDRESS, _I)
 ELF_SHA = re.compile(r"ELF file SHA256:\s*(?P<sha>[0-9a-f]{6,64})", _I)

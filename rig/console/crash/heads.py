@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rig.console.crash import chips, forms
 from rig.console.crash.draft import Draft
-from rig.console.crash.line import Line
+from rig.console.crash.line import Handler, Line
 from rig.console.crash.text import bracketed
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
-
-Reader = Callable[["CrashReader", Line], bool]
 
 
 def _heap(reader: CrashReader, line: Line) -> bool:
@@ -174,14 +171,19 @@ def _again(reader: CrashReader, line: Line) -> bool:
 
 def _failure(reader: CrashReader, line: Line) -> bool:
     """LMIC's assertion: a bare `FAILURE`, and its place on the next line."""
-    at, reader.failure = reader.failure, None
-    if at is not None and (match := forms.FAILURE_AT.match(line.body)):
-        draft = reader.crash("assert", line, at=at)
-        draft.asserted = draft.asserted or {"file": match["file"], "line": match["line"]}
-        return True
     if line.body == "FAILURE":
-        reader.failure = line.number
+        reader.failure = reader.number
     return False
+
+
+def failure_at(reader: CrashReader, line: Line) -> bool:
+    """The line after a bare `FAILURE`: an assertion, if it names a place."""
+    at, reader.failure = reader.failure, None
+    if at is None or not (match := forms.FAILURE_AT.match(line.body)):
+        return False
+    draft = reader.crash("assert", line, at=at)
+    draft.asserted = draft.asserted or {"file": match["file"], "line": match["line"]}
+    return True
 
 
 def _rust(reader: CrashReader, line: Line) -> bool:
@@ -255,7 +257,7 @@ def _report(reader: CrashReader, line: Line) -> bool:
     if not forms.REPORT.search(line.text):
         return False
     reader.flush_open()
-    draft = reader.begin(Draft(line.number, previous_boot=True))
+    draft = reader.begin(Draft(reader.number, previous_boot=True))
     draft.witness("panic")
     return True
 
@@ -280,7 +282,8 @@ def _status(reader: CrashReader, line: Line) -> bool:
     return True
 
 
-_TABLE: tuple[tuple[tuple[str, ...], Reader], ...] = (
+TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
+    (("failure",), _failure),
     (("crash detected",), _report),
     (('"exception"',), _status),
     (("corrupt heap",), _heap),
@@ -301,17 +304,3 @@ _TABLE: tuple[tuple[tuple[str, ...], Reader], ...] = (
     (("fatal exception", "epc1=0x"), _rom),
     (("sanitizer", "runtime error"), _sanitizer),
 )
-
-
-def read(reader: CrashReader, line: Line) -> bool:
-    """Read the heads on a line, in the order of the table. True when there was one."""
-    low = line.low
-    known = False
-    if reader.failure is not None or "failure" in low:
-        known = _failure(reader, line)
-    for needles, head in _TABLE:
-        for needle in needles:
-            if needle in low:
-                known = head(reader, line) or known
-                break
-    return known

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from rig.console.crash import bodies, chips, forms, heads, watchdog
+from rig.console.crash import bodies, forms, heads, watchdog
 from rig.console.crash.draft import TEXT_LINES, Draft
 from rig.console.crash.events import Began, CrashEvent, Finished, Reset, Warned
 from rig.console.crash.line import Line
-from rig.console.crash.text import body, clean, matters, ordinary
+from rig.console.crash.prepare import prepare
+from rig.console.crash.text import matters, ordinary
 from rig.console.crash.watchdog import Pending
 from rig.history.crash import CrashRecord
 
@@ -40,7 +41,11 @@ class CrashReader:
         self.failure: int | None = None
         """Line of a bare `FAILURE`, whose place stands on the next line."""
         self.last: CrashRecord | None = None
-        """The newest complete crash since the last boot but one."""
+        """The newest complete crash."""
+        self.same_boot = False
+        """No boot was seen since `last`."""
+        self.number = 0
+        """Of the line that is being read."""
         self.chip: str | None = None
         self.version: str | None = None
         self.boot_sha: str | None = None
@@ -64,11 +69,10 @@ class CrashReader:
             self._before.append(text)
             return ()
         self._out = []
-        for piece in text[:LONGEST].split("\r"):  # a progress bar's, or a lost line feed
-            cleaned = clean(piece)
-            for part in self._parts(cleaned):
-                self._read(Line(number, part, part.lower(), body(part)))
-            self._before.append(cleaned)
+        self.number = number
+        for line in prepare(text[:LONGEST]):
+            self._read(line)
+        self._before.append(text)
         return self._out
 
     def flush(self) -> Sequence[CrashEvent]:
@@ -81,20 +85,22 @@ class CrashReader:
 
     # -- lines -----------------------------------------------------------------------------------
 
-    def _parts(self, text: str) -> list[str]:
-        """A line, cut where another line was glued to it."""
-        if "\\n" in text and ("\\r\\n" in text or text.lstrip().startswith("{")):
-            text = text.replace("\\r\\n", "\n").replace("\\n", "\n")
-        parts = text.split("\n") if "\n" in text else [text]
-        if "rst:" in text or "ESP-ROM" in text or "ets " in text or "RST:" in text:
-            parts = [cut for part in parts for cut in forms.BOOT_SPLIT.split(part) if cut]
-        return parts
-
     def _read(self, line: Line) -> None:
-        known = self._boot(line)
-        known |= watchdog.read(self, line)
-        known |= heads.read(self, line)
-        known |= bodies.read(self, line)
+        known = False
+        if self.pending is not None:
+            known = watchdog.untagged(self, line)
+        if self.failure is not None:
+            known = heads.failure_at(self, line) or known
+        if self.open is not None and self.open.special:
+            known = bodies.special(self, line) or known
+        for handler in line.handlers:
+            known = handler(self, line) or known
+        if line.registers:
+            known = bodies.registers(self, line) or known
+        if line.stack is not None:
+            known = bodies.stack(self, line) or known
+        if line.traced is not None or (line.frames and not known):
+            known = bodies.trace(self, line) or known
         draft = self.open
         if draft is not None and not draft.ended and len(draft.text) < TEXT_LINES:
             draft.text.append(line.text)
@@ -136,7 +142,7 @@ class CrashReader:
             self._finish()
             draft = None
         if draft is None:
-            draft = self.begin(Draft(at or line.number))
+            draft = self.begin(Draft(at or self.number))
             draft.witness(kind)
             self._out.append(Began(kind, draft.line, line.text))
         else:
@@ -146,9 +152,9 @@ class CrashReader:
     def begin(self, draft: Draft) -> Draft:
         """Open a draft, with what is known of the boot and the log before it."""
         draft.chip, draft.firmware, draft.elf = self.chip, self.version, self.boot_sha
-        draft.before = tuple(clean(text) for text in self._before)
+        draft.before = tuple(line.text for text in self._before for line in prepare(text))
         for text in reversed(draft.before):
-            if match := forms.UPTIME.search(text):
+            if "(" in text and (match := forms.UPTIME.search(text)):
                 draft.uptime = int(match["ms"])
                 break
         self.open = draft
@@ -181,7 +187,7 @@ class CrashReader:
                 return  # its own text was in this log already
             self._out.append(Began(record.kind, record.line, draft.text[0] if draft.text else ""))
         self.last = record
-        self._tail = True
+        self._tail = self.same_boot = True
         self._out.append(Finished(record))
 
     def flush_open(self) -> None:
@@ -205,58 +211,41 @@ class CrashReader:
 
     # -- boots -----------------------------------------------------------------------------------
 
-    def _boot(self, line: Line) -> bool:
-        """The ROM's and the boot loader's lines."""
-        known = False
-        if forms.BANNER.match(line.text):
-            self._close_pending()
-            self.chip = chips.chip_of_banner(line.text)
-            if self.open is not None:
-                self.open.ended = True
-                self.open.booted = 1
-                self.open.chip = self.open.chip or self.chip
-            known = True
-        if "rst:" in line.low and (match := forms.RESET.match(line.text)):
-            self._reset(line, match["code"], match["name"], match["boot"], match["mode"])
-            known = True
-        if forms.REBOOTING.match(line.body):
-            if self.open is not None:
-                self.open.ended = True
-            self._tail = True
-            known = True
-        if match := forms.APP_VERSION.search(line.text):
-            self.version = match["version"]
-        if match := forms.APP_SHA.search(line.text):
-            self.boot_sha = match["sha"]
-        if match := forms.BOOT_FAILED.search(line.text):
-            if self._boot_failure != match[0]:
-                self._boot_failure = match[0]
-                self._out.append(Warned("boot_failure", line.number, match[0]))
-            known = True
-        return known
+    def banner(self, chip: str | None) -> None:
+        """The ROM's banner: whatever was open has ended."""
+        self._close_pending()
+        self.chip = chip
+        self.same_boot = False
+        if self.open is not None:
+            self.open.ended = True
+            self.open.booted = 1
+            self.open.chip = self.open.chip or chip
 
-    def _reset(
-        self, line: Line, code: str, name: str | None, boot: str | None, mode: str | None
+    def ends(self) -> None:
+        """The panic handler's last word."""
+        if self.open is not None:
+            self.open.ended = True
+        self._tail = True
+
+    def boot_failed(self, text: str) -> None:
+        """The ROM or the boot loader could not start the application; a flood is told once."""
+        if self._boot_failure != text:
+            self._boot_failure = text
+            self._out.append(Warned("boot_failure", self.number, text))
+
+    def reset(
+        self, code: int, name: str | None, boot: int | None, mode: str | None, line: Line
     ) -> None:
+        """The ROM's reset line: it completes the crash before it."""
         crashed = self.open is not None or self._tail
         if self.open is not None:
             self.open.reset_reason = name
         self._close_pending()
         self._finish()
-        watchdog_reset = name is not None and forms.WATCHDOG_RESET.search(name) is not None
-        self._out.append(
-            Reset(
-                line.number,
-                int(code[:10], 16),
-                name,
-                int(boot[:10], 16) if boot else None,
-                mode,
-                self.chip,
-                crashed,
-                watchdog_reset and not crashed,
-            )
-        )
+        watched = name is not None and forms.WATCHDOG_RESET.search(name) is not None
+        silent = watched and not crashed
+        self._out.append(Reset(self.number, code, name, boot, mode, self.chip, crashed, silent))
         if name is not None and "RTCWDT" in name.upper():
-            self._out.append(Warned("rtc_wdt", line.number, line.text))
-        self._tail = False
+            self._out.append(Warned("rtc_wdt", self.number, line.text))
+        self._tail = self.same_boot = False
         self.version = self.boot_sha = self._boot_failure = None

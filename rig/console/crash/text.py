@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+REMEMBERED = 8192
+"""Crash loops print the same lines for hours: what follows from a text is worked out once."""
+SHORT = 512
+"""Longer lines are not remembered."""
 
 _COLOUR = re.compile(
     r"(?:\x1b|\x9b|␛|←|\\x1b|\\u001b|\\u241b|\\033|\\e|#033|ESC|\^\[)\[[0-9;?]*[A-Za-z]"
@@ -36,10 +43,10 @@ _PREFIX = re.compile(
 _NEEDLES = (
     "guru med", "panic", "abort() was", "called at pc", "assert", "stack overflow in", "canary",
     "smashing", "corrupt heap", "brownout det", "watchdog got", "task_wdt", "tasks currently",
-    "crash detected", "dump", "ktrace", "mepc", "exc", "mcause", "terminate c", "error_check f",
-    "sanitizer", "runtime err", "undefined behav", "fatal e", "rst:0x", "esp-rom:", "ets j",
-    "rebooting", "elf file", "app version", "failure", "flash read", "csum err", "invalid head",
-    "bootable", "checksum fail", "project name", "protection fault", "wdt timeout",
+    "crash detected", "dump", "ktrace", "decoding stack", "mepc", "exc", "mcause", "terminate c",
+    "error_check f", "sanitizer", "runtime err", "undefined behav", "fatal e", "rst:0x", "esp-rom:",
+    "ets j", "rebooting", "elf file", "app version", "failure", "flash read", "csum err",
+    "invalid head", "bootable", "checksum fail", "protection fault", "wdt timeout",
 )  # fmt: skip
 """Every form that can begin something holds one of these, in lower case."""
 
@@ -47,13 +54,15 @@ _BYTE_NEEDLES = tuple(needle.encode() for needle in _NEEDLES)
 
 _any_needle: Callable[[bytes], object] | None = None
 """All needles in one pass, where RE2 is installed (it has no wheels for every platform)."""
+_each_needle: Callable[[bytes], Iterator[Any]] | None = None
 try:
     import re2
 except ImportError:
     pass
 else:
     # Its patterns cannot blow up either, whatever a board sends.
-    _any_needle = re2.compile(b"(?i)" + b"|".join(map(re.escape, _BYTE_NEEDLES))).search
+    _pattern = re2.compile(b"(?i)" + b"|".join(map(re.escape, _BYTE_NEEDLES)))
+    _any_needle, _each_needle = _pattern.search, _pattern.finditer
 
 _ORDINARY = re.compile(
     r"(?:^|[^\w])[EWIDV] ?\((?:\d+|\d\d:\d\d:\d\d\.\d{3})\) "
@@ -65,7 +74,14 @@ _ORDINARY = re.compile(
 
 def matters(text: str) -> bool:
     """Whether a line can begin a crash, a boot or a warning (may say yes too often)."""
+    return _matters(text) if len(text) <= SHORT else _holds_needle(text)
+
+
+def _holds_needle(text: str) -> bool:
     return any(map(text.lower().__contains__, _NEEDLES))
+
+
+_matters = lru_cache(REMEMBERED)(_holds_needle)
 
 
 def loud(data: bytes) -> bool:
@@ -75,9 +91,24 @@ def loud(data: bytes) -> bool:
     return any(map(data.lower().__contains__, _BYTE_NEEDLES))
 
 
-def needles_in(low: bytes) -> list[bytes]:
-    """Which needles stand in these bytes, which must be lower case already."""
-    return [needle for needle in _BYTE_NEEDLES if needle in low]
+def needles_at(data: bytes, limit: int) -> list[int] | None:
+    """Where lines may matter, in order; None where that is at more than `limit` places."""
+    marks: list[int] = []
+    if _each_needle is not None:
+        for match in _each_needle(data):
+            marks.append(match.start())
+            if len(marks) > limit:
+                return None
+        return marks
+    low = data.lower()
+    for needle in _BYTE_NEEDLES:
+        at = low.find(needle)
+        while at >= 0:
+            marks.append(at)
+            if len(marks) > limit:
+                return None
+            at = low.find(needle, at + 1)
+    return sorted(marks)
 
 
 def clean(text: str) -> str:
@@ -101,6 +132,7 @@ def body(text: str) -> str:
     return text[at:].strip()
 
 
+@lru_cache(1024)
 def ordinary(text: str) -> bool:
     """Whether a clean line is a log record of running firmware (not of its crash)."""
     return _ORDINARY.search(text) is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rig.console.crash import forms
 from rig.console.crash.events import Warned
-from rig.console.crash.line import Line
+from rig.console.crash.line import Handler, Line
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -44,15 +44,12 @@ class Pending:
         return Warned("task_wdt", self.line, self.text, self.task, tuple(self.backtrace))
 
 
-def read(reader: CrashReader, line: Line) -> bool:
-    """Read a line of ESP-IDF's `task_wdt.c`. True when it is one."""
-    low = line.low
-    if not ("task_wdt" in low or "watchdog got" in low or "tasks currently" in low):
-        return reader.pending is not None and _untagged(reader, line)
+def _tagged(reader: CrashReader, line: Line) -> bool:
+    """A line of ESP-IDF's `task_wdt.c`."""
     if forms.WDT_HEAD.search(line.text):
         if reader.open is not None and reader.open.body_done:
             reader.open.went_on += 1
-        reader.watchdog(Pending(line.number, line.text))
+        reader.watchdog(Pending(reader.number, line.text))
         return True
     match = forms.WDT_LINE.search(line.text) or forms.WDT_LINE.search(line.body)
     if match is None:
@@ -60,7 +57,7 @@ def read(reader: CrashReader, line: Line) -> bool:
     fatal = reader.open is not None and "task_wdt" in reader.open.evidence
     pending = reader.pending
     if pending is None and not fatal:
-        pending = reader.watchdog(Pending(line.number, line.text))
+        pending = reader.watchdog(Pending(reader.number, line.text))
     if match["task"] and pending is not None and pending.task is None:
         pending.task = match["task"].strip()
     if match["abort"] and pending is not None:
@@ -68,7 +65,7 @@ def read(reader: CrashReader, line: Line) -> bool:
     return True
 
 
-def _untagged(reader: CrashReader, line: Line) -> bool:
+def untagged(reader: CrashReader, line: Line) -> bool:
     """The lines under `Task watchdog got triggered` as ESP-IDF 3 prints them, without a tag."""
     pending = reader.pending
     if pending is None or not (match := forms.WDT_BARE.match(line.body)):
@@ -85,3 +82,8 @@ def _aborts(reader: CrashReader, line: Line, pending: Pending) -> None:
     draft = reader.crash("task_wdt", line, at=pending.line)
     draft.task = draft.task or pending.task
     draft.backtrace = draft.backtrace or pending.backtrace
+
+
+TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
+    (("task_wdt", "watchdog got", "tasks currently"), _tagged),
+)

@@ -1,0 +1,64 @@
+"""The ROM's and the boot loader's lines, and how the application names itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rig.console.crash import chips, forms
+from rig.console.crash.line import Handler, Line
+
+if TYPE_CHECKING:
+    from rig.console.crash.reader import CrashReader
+
+
+def _banner(reader: CrashReader, line: Line) -> bool:
+    """`ESP-ROM:esp32c3-api1-20210207`, `ets Jun  8 2016 00:22:57`."""
+    if not forms.BANNER.match(line.text):
+        return False
+    reader.banner(chips.chip_of_banner(line.text))
+    return True
+
+
+def _reset(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.RESET.match(line.text)):
+        return False
+    boot = match["boot"]
+    code, strapping = int(match["code"][:10], 16), int(boot[:10], 16) if boot else None
+    reader.reset(code, match["name"], strapping, match["mode"], line)
+    return True
+
+
+def _rebooting(reader: CrashReader, line: Line) -> bool:
+    """`Rebooting...` on a line of its own: the panic handler's, not an application's."""
+    if not forms.REBOOTING.match(line.body):
+        return False
+    reader.ends()
+    return True
+
+
+def _application(reader: CrashReader, line: Line) -> bool:
+    if match := forms.APP_VERSION.search(line.text):
+        reader.version = match["version"]
+    if match := forms.APP_SHA.search(line.text):
+        reader.boot_sha = match["sha"]
+    return False
+
+
+def _failed(reader: CrashReader, line: Line) -> bool:
+    if not (match := forms.BOOT_FAILED.search(line.text)):
+        return False
+    reader.boot_failed(match[0])
+    return True
+
+
+TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
+    (("esp-rom:", "ets "), _banner),
+    (("rst:",), _reset),
+    (("rebooting...", "cpu halted", "gdb stub now"), _rebooting),
+    (("app version", "elf file sha"), _application),
+    (
+        ("invalid header", "flash read err", "csum err", "checksum fail", "bootable",
+         "partition table error", "ets_main.c"),
+        _failed,
+    ),
+)  # fmt: skip
