@@ -34,8 +34,8 @@ def main() -> int:
         began = time.perf_counter()
         index = SymbolStore(Path(folder)).of(elf).index()
         best["build"] = time.perf_counter() - began
-        low, high = index.starts[0], index.starts[-1]
-        addresses = [low + (high - low) * n // COUNT for n in range(COUNT)]
+        code = [row for row in index.rows if index.places(row)]
+        addresses = [code[n * len(code) // COUNT] + n % 2 for n in range(COUNT)]
         for _ in range(ROUNDS):
             began = time.perf_counter()
             symbols = SymbolStore(Path(folder)).of(elf)
