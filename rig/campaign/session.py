@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig import __version__
-from rig.boards.base import Board
+from rig.boards.base import Address, Board
 from rig.boards.flashing import attach_console, boot_board, flash_board
 from rig.campaign.judge import HISTORY_FILE
 from rig.console.capture import Capture
@@ -81,8 +81,10 @@ class Session:
         self._numbers: Iterator[int] = itertools.count(1)
         self._crash = asyncio.Event()
         self._crashes = 0
+        self._records = 0
         self._learned = False
         self._server: ScriptedServer | None = None
+        self._address: Address | None = None
 
     # -- its life ---------------------------------------------------------------------------
 
@@ -138,6 +140,8 @@ class Session:
             case ev.CrashBegan():
                 self._crashes += 1
                 self._crash.set()
+            case ev.Crash():
+                self._records += 1
             case _:
                 pass
 
@@ -170,15 +174,21 @@ class Session:
                 f"{self.board.name} has no address: nothing can be dialled",
                 hint="give its `address` in bench.toml",
             )
-        link = Link(
-            booted.address,
+        self._address = booted.address
+        link = await self._stack.enter_async_context(self.new_link())
+        self._server = await self._stack.enter_async_context(ScriptedServer(link))
+
+    def new_link(self) -> Link:
+        """Another link to the device, its connections numbered on; whoever asked closes it."""
+        if self._address is None:
+            raise BoardError(f"{self.board.name} is not prepared yet", hint="await prepare() first")
+        return Link(
+            self._address,
             self.history.append,
             board=self.board.name,
             numbers=self._numbers,
             swallow=self._swallow,
         )
-        await self._stack.enter_async_context(link)
-        self._server = await self._stack.enter_async_context(ScriptedServer(link))
 
     @property
     def server(self) -> ScriptedServer:
@@ -293,17 +303,22 @@ class Session:
     async def _after_crash(self, scenario: Scenario, stage: Stage) -> None:
         """Let the record be completed, wait for the board, see whether it serves again."""
         self._tell(f"{scenario.name}: crashed, waiting for its reboot")
-        with self.history.watch(lambda event: isinstance(event, ev.Crash)) as watch:
-            await self.server.aclose()
-            await self._back()
-            await watch.next(ev.Crash, timeout=0)
+        await self.server.aclose()
+        await self.crash_complete()
+        await self.back()
         self._crash.clear()
         await stage.step()  # whoever looked whether its port is open again is gone by then
         with contextlib.suppress(ServerError):
             await stage.probe()
         await self._end_cycle(scenario, stage)
 
-    async def _back(self) -> None:
+    async def crash_complete(self) -> None:
+        """Wait, at most `RECORD_S`, until no crash is open any more: its record is written."""
+        with self.history.watch(lambda event: isinstance(event, ev.Crash)) as watch:
+            if self._records < self._crashes:
+                await watch.next(ev.Crash, timeout=RECORD_S)
+
+    async def back(self) -> None:
         """Wait until the board is in service. Raises `BoardError` when it does not come back."""
         try:
             await boot_board(self.board, self.history, reset=False, timeout=BACK_S)

@@ -1,0 +1,214 @@
+"""A session on a board for a test runner that knows no event loop: under the pytest face."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from firmware_flasher.bundle import Bundle
+from firmware_flasher.errors import FlashError
+from firmware_flasher.loading import load_bundle
+from rig.boards import open_board
+from rig.boards.base import Board
+from rig.boards.bench import Bench
+from rig.boards.flashing import as_rig_error
+from rig.campaign.blocking import Blocking, call
+from rig.campaign.judge import judge
+from rig.campaign.runner import new_out
+from rig.campaign.session import Session
+from rig.campaign.verdicts import ScenarioVerdict
+from rig.checks import Outcome, get_check
+from rig.checks.stretch import Stretch, run_check
+from rig.errors import BenchError
+from rig.history import Entry, Event, History
+from rig.history import events as ev
+from rig.link import Link
+from rig.scenarios import get_scenario
+from rig.servers import ScriptedServer
+
+_LOG_SHOWN = 40
+"""Log lines shown before a crash."""
+
+
+class TestHistory:
+    """The events since a test began."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    def __init__(self, history: History, first: int) -> None:
+        self._stretch = Stretch(history, first)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._stretch)
+
+    def only(self, *kinds: type[Event]) -> Iterator[Entry]:
+        """The entries of these kinds."""
+        return self._stretch.only(*kinds)
+
+    def check(self, name: str) -> Outcome:
+        """What the check `name` says of it (`rig checks` lists them)."""
+        return run_check(get_check(name), self._stretch)
+
+
+class Hil:
+    """A prepared session and the loop it lives in. Made by `open_hil`."""
+
+    def __init__(self, portal: BlockingPortal, session: Session, bundle: Bundle | None) -> None:
+        self.portal = portal
+        self.session = session
+        self.on_crash: Callable[[], None] = lambda: None
+        """Called in the loop's thread at the first line of a crash in a running test."""
+        self.crashed = False
+        self._running = False
+        self._first = 1
+        self._needs_recovery = False
+        app = bundle.app if bundle else None
+        self.firmware: dict[str, Any] = {
+            "name": app.project if app else None,
+            "version": app.version if app else None,
+            "elf_sha256": app.elf_sha256 if app else None,
+            "bundle": bundle.origin if bundle else None,
+        }
+        self._elf = bundle.elf if bundle else None
+        session.history.listen(self._heard)
+
+    def _heard(self, entry: Entry) -> None:
+        if isinstance(entry.event, ev.CrashBegan):
+            self._needs_recovery = True
+            first = not self.crashed
+            self.crashed = True
+            if self._running and first:
+                self.on_crash()
+
+    def blocking(self, thing: Any) -> Blocking:
+        """`thing` for plain functions."""
+        return Blocking(self.portal, thing)
+
+    # -- a test -----------------------------------------------------------------------------
+
+    def begin_test(self) -> None:
+        """From here on a crash is this test's."""
+        self._running = True
+
+    def end_test(self) -> None:
+        """A crash after this is nobody's test's."""
+        self._running = False
+
+    def test_history(self) -> TestHistory:
+        """What happens from now on."""
+        self._first = len(self.session.history) + 1
+        return TestHistory(History(self.session.history.path), self._first)
+
+    @contextlib.contextmanager
+    def fresh_link(self) -> Iterator[Link]:
+        """A link of a test's own, its connections numbered on."""
+        link = call(self.portal, self.session.new_link)
+        try:
+            yield link
+        finally:
+            call(self.portal, link.aclose)
+
+    @contextlib.contextmanager
+    def fresh_server(self, link: Link) -> Iterator[ScriptedServer]:
+        """A scripted server of a test's own."""
+        server = call(self.portal, lambda: ScriptedServer(link))
+        try:
+            yield server
+        finally:
+            call(self.portal, server.aclose)
+
+    def play(
+        self, scenario: str, *, cycles: int | None = None, timeout: float = 60.0
+    ) -> ScenarioVerdict:
+        """Play a scenario and judge it."""
+        self._running = False  # a crash in it is for its checks to judge
+        call(
+            self.portal,
+            lambda: self.session.play(get_scenario(scenario), cycles=cycles, timeout=timeout),
+        )
+        self.crashed = False
+        self._needs_recovery = False
+        return judge(self.session.out).scenarios[-1]
+
+    # -- crashes ----------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """After a crash: wait until the board is in service again. Raises `BoardError`."""
+        crashed, self._needs_recovery = self._needs_recovery, False
+        self.crashed = False
+        if crashed:
+            call(self.portal, self.session.back)
+
+    def crash_report(self) -> str:
+        """The newest crash of this test, decoded, with the log before it."""
+        from rig.triage.decode import Decoder
+
+        call(self.portal, self.session.crash_complete)
+        crash: ev.Crash | None = None
+        began: ev.CrashBegan | None = None
+        log: list[str] = []
+        history = History(self.session.history.path)
+        for entry in history.only(ev.Crash, ev.CrashBegan, ev.LogLine):
+            match entry.event:
+                case ev.LogLine(text=text) if began is None or crash is not None:
+                    log = [*log[-_LOG_SHOWN + 1 :], text]
+                case ev.CrashBegan() as event:
+                    began, crash = event, None
+                case ev.Crash() as event:
+                    crash = event
+                case _:
+                    pass
+        if crash is None:
+            return began.text if began else "no record of it was read"
+        decoded = Decoder([self._elf] if self._elf else []).decode(crash.record)
+        record = crash.record
+        head = ", ".join(str(w) for w in (record.kind, record.reason, record.task) if w)
+        frames = [f"  {frame}" for frame in decoded.frames]
+        before = list(record.before[-_LOG_SHOWN:]) or log
+        return "\n".join([head, *frames, *decoded.notes, "", *before, *record.text])
+
+
+@contextlib.contextmanager
+def open_hil(
+    bench: Bench,
+    name: str,
+    *,
+    firmware: Path | None = None,
+    out: Path | None = None,
+    seed: int = 1,
+) -> Iterator[Hil]:
+    """Open the board `name`, flash it (once), boot it. Raises what these raise."""
+    board = open_board(name, bench)
+    bundle = _bundle(board, firmware)
+    folder = new_out(Path("out"), name) if out is None else out
+    with start_blocking_portal() as portal:
+
+        async def make() -> Session:
+            return Session(board, folder, seed=seed, plan={"face": "pytest"})
+
+        session = call(portal, make)
+        with portal.wrap_async_context_manager(session):
+            call(portal, lambda: session.prepare(bundle))
+            yield Hil(portal, session, bundle)
+            session.outcome = "done"
+
+
+def _bundle(board: Board, firmware: Path | None) -> Bundle | None:
+    path = firmware or board.firmware
+    if path is None:
+        return None
+    if board.flash_port is None:
+        if firmware is None:
+            return None
+        raise BenchError(
+            f"the board '{board.name}' cannot be flashed from here: it has no flash port",
+            hint="name one as `flash` in its bench table, or leave --firmware out",
+        )
+    try:
+        return load_bundle(path)
+    except FlashError as error:
+        raise as_rig_error(error) from error

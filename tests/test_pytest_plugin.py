@@ -1,0 +1,109 @@
+"""The pytest face, by running pytest with it on a virtual board."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FIRMWARE = Path(__file__).parents[1] / "fixtures" / "firmware"
+
+CRASHING = """
+import time
+from rig.checks import Verdict
+
+def stall(server, name):
+    connection = server.connect()
+    assert connection.upgrade() == 101
+    assert connection.wait_hello(5.0) is not None
+    return connection
+
+def test_before(server):
+    stall(server, "before")
+
+def test_the_aimed_recipe(server, board):
+    time.sleep(0.3)
+    a, b = stall(server, "a"), stall(server, "b")
+    a.greet()
+    a.half_frame()
+    time.sleep(0.3)
+    b.half_frame()
+    time.sleep(0.3)
+    a.drop()
+    time.sleep(0.3)
+    b.drop()
+    time.sleep(20)
+    raise AssertionError("the crash did not stop this test")
+
+def test_after(server):
+    time.sleep(0.3)
+    stall(server, "after")
+"""
+
+HANGING = """
+import pytest, time
+
+@pytest.mark.timeout(2)
+def test_hangs(server):
+    connection = server.connect()
+    connection.wait_closed(60)
+
+def test_after(server):
+    time.sleep(0.3)
+    connection = server.connect()
+    assert connection.upgrade() == 101
+"""
+
+
+def _pytest(folder: Path, source: str, *words: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(source)
+    env = {**os.environ, "SENDSPIN_RIG_HOME": str(folder / "home")}
+    env.pop("PYTEST_ADDOPTS", None)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        unplug = [sys.executable, "-m", "rig", "unplug", "virtual"]
+        subprocess.run(unplug, env=env, cwd=folder, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.timeout(180)
+def test_a_crash_fails_the_running_test_at_once_and_only_that_one(tmp_path):
+    bundle = str(FIRMWARE / "v0.5.0")
+    done = _pytest(tmp_path, CRASHING, "--board", "virtual", "--firmware", bundle)
+    assert "2 passed" in done.stdout, done.stdout
+    assert "1 failed" in done.stdout
+    assert "DeviceCrashed" in done.stdout
+    assert "device crash" in done.stdout
+    assert "async_send" in done.stdout
+    assert "the crash did not stop this test" not in done.stdout.split("device crash")[1]
+    assert done.stdout.count("Guru Meditation") >= 1
+    assert done.returncode == 1
+
+
+@pytest.mark.timeout(180)
+def test_a_hung_test_does_not_harm_the_next(tmp_path):
+    bundle = str(FIRMWARE / "v0.7.0")
+    done = _pytest(tmp_path, HANGING, "--board", "virtual", "--firmware", bundle)
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_without_a_board_tests_skip_and_say_how(tmp_path):
+    done = _pytest(tmp_path, "def test_it(server): pass", "-rs")
+    assert "1 skipped" in done.stdout
+    assert "--board" in done.stdout
+
+
+def test_an_unknown_board_is_one_clear_error(tmp_path):
+    done = _pytest(tmp_path, "def test_it(server): pass", "--board", "virtua")
+    assert "did you mean 'virtual'" in done.stdout
