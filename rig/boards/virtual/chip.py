@@ -114,12 +114,14 @@ class Chip:
         for sock in self.sockets:
             if sock.fileno() != -1:
                 self.network.mute(sock)
-                self._stale.append(sock.dup())
+                self._stale += [sock.dup(), sock]
         self.sockets.clear()
 
     def reset_stale(self) -> None:
         """The network is up again: segments of old connections now meet a reset."""
         for sock in self._stale:
+            if sock.fileno() == -1:
+                continue  # the application had closed its own descriptor
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
         self._stale.clear()
