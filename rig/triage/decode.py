@@ -189,13 +189,11 @@ def _frames(address: str, places: Sequence[Place], source: str) -> list[Frame]:
 
 
 _SAID = re.compile(
-    r"(?:^|[\s>])(?:#\d+\s+)?(?P<pc>0x[0-9a-f]{8})(?::0x[0-9a-f]{8} in|:| -) "
-    r"(?P<function>\S.*?) at (?P<file>\S.*?):(?P<line>\d+|\?)(?:\s|$)",
-    re.IGNORECASE,
+    r"(?:^|[\s>])(?P<pc>0x[0-9a-f]{8})(?::0x[0-9a-f]{8} in | - |:\s?(?!0x))", re.IGNORECASE
 )
-_SAID_INLINED = re.compile(
-    r"\(inlined by\) (?P<function>\S.*?) at (?P<file>\S.*?):(?P<line>\d+|\?)(?:\s|$)"
-)
+_SAID_INLINED = re.compile(r"\(inlined by\) ")
+_LONGEST = 1024
+"""Characters of a decoded frame that are read."""
 
 
 def log_places(record: CrashRecord) -> dict[int, list[Place]]:
@@ -203,19 +201,27 @@ def log_places(record: CrashRecord) -> dict[int, list[Place]]:
     found: dict[int, list[Place]] = {}
     last: list[Place] = []
     for text in record.text:
-        if " at " not in text:
-            continue
-        if match := _SAID_INLINED.search(text):
-            last.append(_place(match))
-        elif match := _SAID.search(text):
+        if inlined := _SAID_INLINED.search(text):
+            if place := _place(text[inlined.end() :]):
+                last.append(place)
+        elif (match := _SAID.search(text)) and (place := _place(text[match.end() :])):
             address = int(match["pc"], 16)
             if address in found:
                 last = []  # said twice: the first one counts
             else:
-                last = found[address] = [_place(match)]
+                last = found[address] = [place]
     return found
 
 
-def _place(match: re.Match[str]) -> Place:
-    file = match["file"] if match["file"] != "??" else None
-    return match["function"], file, int(match["line"]) if match["line"].isdecimal() else None
+def _place(text: str) -> Place | None:
+    """`function at file:line (discriminator 1)`, `function in ROM`; None for anything else."""
+    text = text[:_LONGEST].partition(" (discriminator")[0].strip()
+    function, at, where = text.partition(" at ")
+    if not at:
+        function, rom, _ = text.partition(" in ROM")
+        return (function, None, None) if rom and function else None
+    file, _, line = where.rpartition(":")
+    if not file or not function.strip() or not (line == "?" or line.isdecimal()):
+        return None
+    number = int(line) if line.isdecimal() and len(line) < 10 else None
+    return function.strip(), None if file == "??" else file, number

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rig.errors import FirmwareError
 from rig.history.crash import CrashRecord
 from rig.triage import Decoder, SymbolStore, decode_record
+from rig.triage import decode as decode_module
 from rig.triage.elf import open_elf
 from rig.triage.index import Index, build_index
 from rig.triage.signature import bare_name
@@ -119,6 +120,22 @@ def test_what_a_monitor_decoded_in_the_log_is_used(records: Records) -> None:
         ("outer()", 20, False, "log"),
         ("loop", 7, False, "log"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("foo at /a/b.c:12 (discriminator 1)", ("foo", "/a/b.c", 12)),
+        ("memset in ROM", ("memset", None, None)),
+        ("_init at ??:?", ("_init", None, None)),
+        ("f(int) at C:\\w\\a.cpp:7", ("f(int)", "C:\\w\\a.cpp", 7)),
+        ("no place here", None),
+        (" at x:1", None),
+        ("", None),
+    ],
+)
+def test_a_place_as_logs_write_it(text: str, place: object) -> None:
+    assert decode_module._place(text) == place
 
 
 def test_functions_that_were_inlined_are_named(build: Callable[..., Path]) -> None:

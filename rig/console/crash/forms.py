@@ -25,7 +25,7 @@ GURU = re.compile(r"Guru Meditation Error(?::\s*(?:Core\s+(?P<core>\d))?|\s+of t
 GURU_TORN = re.compile(r"Guru Medit[a-z]*(?: E[a-z]*)?\W*$", _I)
 PANICKED_TORN = re.compile(r"^(?:p?a?n?i?c?'?)?e?d \((?P<reason>[A-Z][\w /]+)\)[. ]", _I)
 """A head whose first letters were lost."""
-UNHANDLED = re.compile(r"(?P<reason>\w[\w /]*)\)\. Exception was unhandled", _I)
+UNHANDLED = re.compile(r"(?P<reason>\w[\w /]{0,80})\)\. Exception was unhandled", _I)
 """The panic's first line without its beginning."""
 CANARY = re.compile(r"Stack canary watchpoint triggered(?:\s*\((?P<task>[^)]*)\)?)?", _I)
 DEBUG_REASON = re.compile(r"Debug exception reason:\s*(?P<reason>.*)", _I)
@@ -66,7 +66,9 @@ ASSERT_OLD = re.compile(
     _I,
 )
 ASSERT_RTOS = re.compile(
-    r"(?P<file>(?:[A-Za-z]:)?[^\s:]+):(?P<line>\d+) \((?P<func>[^)]*)\)\s*-?\s*assert failed!", _I
+    r"(?<!\S)(?P<file>(?:[A-Za-z]:)?[^\s:]+):(?P<line>\d+) \((?P<func>[^)]*)\)\s*-?\s*"
+    r"assert failed!",
+    _I,
 )
 ASSERT_ROM = re.compile(
     r"ASSERT_(?:ERR|PARAM)(?P<open>\().*\), in (?P<file>\S+)(?: at line (?P<line>\d+))?", _I
@@ -82,7 +84,9 @@ ASSERT_PATH = re.compile(
 )
 """`Zigbee stack assertion failed zcl/zcl_general_commands.c:612`"""
 ASSERT_HOST = re.compile(
-    r"(?P<file>[^\s:]+):(?P<line>\d+): (?P<func>.*?): Assertion [`'\"](?P<expr>.*)['\"] failed", _I
+    r"(?<!\S)(?P<file>[^\s:]+):(?P<line>\d+): (?P<func>.*?): "
+    r"Assertion [`'\"](?P<expr>.*)['\"] failed",
+    _I,
 )
 FAILURE_AT = re.compile(r"^(?P<file>.+\.\w{1,3}):(?P<line>\d+)$")
 """The line under a bare `FAILURE` (LMIC)."""
@@ -142,7 +146,9 @@ SANITIZER = re.compile(
     r"(?P<reason>(?:Address|HWAddress|Memory|Thread|Leak|UndefinedBehavior)Sanitizer: .+)",
     _I,
 )
-RUNTIME_ERROR = re.compile(r"(?P<file>\S+):(?P<line>\d+):\d+: runtime error: (?P<reason>.+)", _I)
+RUNTIME_ERROR = re.compile(
+    r"(?<!\S)(?P<file>\S+):(?P<line>\d+):\d+: runtime error: (?P<reason>.+)", _I
+)
 FRAME = re.compile(r"^\s*#\d+ 0x[0-9a-f]+ (?P<frame>in .+)", _I)
 
 # -- bodies --------------------------------------------------------------------------------------

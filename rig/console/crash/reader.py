@@ -24,7 +24,7 @@ QUIET = 200
 """So many lines of no known form, and it is over too."""
 BANNER_TO_RESET = 8
 """The ROM prints its `rst:` line within so many lines after its banner."""
-LONGEST = 16_384
+LONGEST = 8_192
 """Characters of a line that are read; the rest of a longer one is skipped."""
 
 _CONTINUING = frozenset({"coredump", "heap_corruption"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,31 @@ def test_a_reset_is_told_behind_any_prefix(prefix: str) -> None:
     (reset,) = reader.feed(1, prefix + "rst:0x7 (TG0WDT_SYS_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)")
     assert isinstance(reset, Reset)
     assert (reset.code, reset.name, reset.boot, reset.silent) == (7, "TG0WDT_SYS_RESET", 0x13, True)
+
+
+FILLS = ["a", " ", "0", "0x400d0000 ", "0x400d0000:0x3ffb0000 ", "a.c:1 ", "(a", "[0", "> ", "A:"]
+STARTS = [
+    "panic'ed (",
+    "assert failed: ",
+    "Assertion failed ",
+    "abort() was called ",
+    "Backtrace: ",
+    "rst:0x",
+    "runtime error",
+    "Exception '",
+    "task_wdt: - ",
+]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_no_line_is_long_enough_to_keep_the_reader_busy(start: str) -> None:
+    """A regular expression that backtracks takes seconds on one of these, the reader 10 ms."""
+    for fill in FILLS:
+        for line in ((start + fill * 9000)[:8192], (fill * 9000)[: 8192 - len(start)] + start):
+            began = time.process_time()
+            read([made_head(), line])
+            assert time.process_time() - began < 0.5, (start, fill)
+
+
+def made_head() -> str:
+    return "Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled."
