@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from rig.history.crash import CrashRecord
@@ -59,7 +59,7 @@ def _skipped() -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{name})" for name in names))
 
 
-@cache
+@lru_cache(4096)
 def bare_name(function: str) -> str:
     """A function's name without parameters, template arguments, clones and lambda numbers.
 

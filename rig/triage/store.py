@@ -21,6 +21,8 @@ from rig.triage.tools import ask, symboliser
 
 SHORTEST = 6
 """A hash prefix must have so many digits to name an ELF (ESP-IDF prints 9 or 16)."""
+KNOWN = 100_000
+"""Answers kept of one ELF: a log may hold any number of addresses."""
 
 
 def names_elf(prefix: str | None) -> bool:
@@ -54,6 +56,8 @@ class Symbols:
 
     def places(self, addresses: Iterable[int]) -> dict[int, list[Place]]:
         """Functions at addresses, innermost first; an unknown address has none."""
+        if len(self._known) > KNOWN:
+            self._known.clear()
         wanted = set(addresses) - self._known.keys()
         if wanted:
             self._known.update(self._ask(wanted))

@@ -57,11 +57,13 @@ def _undefined(reader: CrashReader, line: Line) -> bool:
 
 
 def _check_failed(reader: CrashReader, line: Line) -> bool:
-    """ESP_ERROR_CHECK aborts; ESP_ERROR_CHECK_WITHOUT_ABORT says so in its own words."""
+    """ESP_ERROR_CHECK says why it is going to abort.
+
+    Its sister that goes on says ESP_ERROR_CHECK_WITHOUT_ABORT.
+    """
     if not (match := forms.CHECK_FAILED.search(line.text)):
         return False
-    draft = reader.crash("abort", line)
-    draft.weak_reason = draft.weak_reason or match[0]
+    reader.check_failed(match[0], line)
     return True
 
 
@@ -145,6 +147,7 @@ def _abort(reader: CrashReader, line: Line) -> bool:
     if not (match := forms.ABORT.search(line.text)):
         return False
     draft = reader.crash("abort", line)
+    draft.weak_reason = draft.weak_reason or reader.why()
     draft.pc = draft.pc or match["pc"]
     if draft.core is None and match["core"]:
         draft.core = int(match["core"])

@@ -18,6 +18,8 @@ CONTEXT = 20
 """Log lines kept from before a crash."""
 GONE_ON = 3
 """So many ordinary log records after a crash's text, and the crash is over."""
+CHECK_TO_ABORT = 12
+"""ESP_ERROR_CHECK prints file, function and expression before it aborts."""
 NESTED = 12
 """A panic in the panic handler comes within so many lines of its last word."""
 QUIET = 200
@@ -40,6 +42,8 @@ class CrashReader:
         """A task watchdog of which it is not known yet whether it aborts."""
         self.failure: int | None = None
         """Line of a bare `FAILURE`, whose place stands on the next line."""
+        self._check: tuple[int, str, Line] | None = None
+        """An ESP_ERROR_CHECK that failed: its line, its words. The abort follows."""
         self.last: CrashRecord | None = None
         """The newest complete crash."""
         self.same_boot = False
@@ -57,7 +61,12 @@ class CrashReader:
     @property
     def idle(self) -> bool:
         """Whether no crash is open: a line that does not matter changes nothing."""
-        return self.open is None and self.pending is None and self.failure is None
+        return (
+            self.open is None
+            and self.pending is None
+            and self.failure is None
+            and self._check is None
+        )
 
     def note(self, text: str) -> None:
         """Remember a line that is known not to matter, as context of the next crash."""
@@ -78,6 +87,7 @@ class CrashReader:
     def flush(self) -> Sequence[CrashEvent]:
         """The log ended or fell silent: close what is open."""
         self._out = []
+        self._close_check()
         self._close_pending()
         self._finish()
         self.failure = None
@@ -101,6 +111,8 @@ class CrashReader:
             known = bodies.stack(self, line) or known
         if line.traced is not None or (line.frames and not known):
             known = bodies.trace(self, line) or known
+        if self._check is not None and self.number - self._check[0] > CHECK_TO_ABORT:
+            self._close_check()
         draft = self.open
         if draft is not None and not draft.ended and len(draft.text) < TEXT_LINES:
             draft.text.append(line.text)
@@ -203,6 +215,26 @@ class CrashReader:
         if pending is not None:
             self._out.append(pending.warning())
 
+    def check_failed(self, words: str, line: Line) -> None:
+        """ESP_ERROR_CHECK failed: the abort that follows is the crash, this is its reason."""
+        self._close_check()
+        if self.open is not None and not self.open.ended and not self.open.body_done:
+            self.open.weak_reason = self.open.weak_reason or words
+        else:
+            self._check = (self.number, words, line)
+
+    def why(self) -> str | None:
+        """The words of the ESP_ERROR_CHECK that failed just before, if one did."""
+        check, self._check = self._check, None
+        return None if check is None else check[1]
+
+    def _close_check(self) -> None:
+        """The abort was not printed: the failed check is all there is of the crash."""
+        check, self._check = self._check, None
+        if check is not None:
+            draft = self.crash("abort", check[2], at=check[0])
+            draft.weak_reason = draft.weak_reason or check[1]
+
     def watchdog(self, pending: Pending) -> Pending:
         """A task watchdog was triggered: it is a warning until it aborts."""
         self._close_pending()
@@ -213,6 +245,7 @@ class CrashReader:
 
     def banner(self, chip: str | None) -> None:
         """The ROM's banner: whatever was open has ended."""
+        self._close_check()
         self._close_pending()
         self.chip = chip
         self.same_boot = False
@@ -237,6 +270,7 @@ class CrashReader:
         self, code: int, name: str | None, boot: int | None, mode: str | None, line: Line
     ) -> None:
         """The ROM's reset line: it completes the crash before it."""
+        self._close_check()
         crashed = self.open is not None or self._tail
         if self.open is not None:
             self.open.reset_reason = name

@@ -244,3 +244,27 @@ def test_no_line_is_long_enough_to_keep_the_reader_busy(start: str) -> None:
 
 def made_head() -> str:
     return "Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled."
+
+
+CHECK = [
+    "ESP_ERROR_CHECK failed: esp_err_t 0x103 (ESP_ERR_INVALID_STATE) at 0x400d5a3c",
+    'file: "./main/app.c" line 33',
+    "func: app_main",
+    "expression: nvs_flash_init()",
+    "",
+]
+WORDS = "ESP_ERROR_CHECK failed: esp_err_t 0x103 (ESP_ERR_INVALID_STATE)"
+
+
+@SLOW
+@given(crash=made.abort(), boot=made.BOOTS)
+def test_a_failed_check_is_the_reason_of_the_abort_after_it(crash: Any, boot: list[str]) -> None:
+    (record,) = read([*CHECK, *crash.lines, *boot])
+    agrees(record, crash, len(CHECK) + 1)
+    assert record.reason == WORDS
+
+
+@pytest.mark.parametrize("after", [[], ["ets Jun  8 2016 00:22:57"], ["I (5) app: x"] * 30])
+def test_a_failed_check_whose_abort_was_lost_is_a_crash_all_the_same(after: list[str]) -> None:
+    (record,) = read([*CHECK, *after])
+    assert (record.kind, record.line, record.reason) == ("abort", 1, WORDS)
