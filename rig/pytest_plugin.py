@@ -199,7 +199,7 @@ def pytest_runtest_makereport(
     report = yield
     hil = item.config.stash.get(_hil, None)
     if hil is not None and call.when == "call" and call.excinfo is not None and hil.crashed:
-        report.sections.append(("device crash", hil.crash_report()))
+        report.sections.append(("device crash", _crash_section(hil)))
     return report
 
 
@@ -213,3 +213,17 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 def _uses_rig(item: pytest.Item) -> bool:
     return not _RIG_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _crash_section(hil: Hil) -> str:
+    """The decoded record of the newest crash, and the log around it; it is remembered, too."""
+    from rig.report.crashes import decode_for, remember_one
+
+    record, log = hil.newest_crash()
+    if record is None:
+        return "\n".join(["its record was not complete in time", "", *log])
+    crash = decode_for(record, hil.elf)
+    remember_one(crash, hil.session.out, hil.session.board.name)
+    head = ", ".join(str(word) for word in (record.kind, record.reason, record.task) if word)
+    frames = [f"  {frame}" for frame in crash.frames]
+    return "\n".join([head, *frames, *crash.notes, "", *log, *record.text])

@@ -46,6 +46,9 @@ def test_after(server):
 HANGING = """
 import pytest, time
 
+def test_before(server):  # the session's flashing is not on the next test's clock
+    server.connect()
+
 @pytest.mark.timeout(2)
 def test_hangs(server):
     connection = server.connect()
@@ -58,13 +61,26 @@ def test_after(server):
 """
 
 
+_PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.")
+
+
 def _pytest(folder: Path, source: str, *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(source)
     env = {**os.environ, "SENDSPIN_RIG_HOME": str(folder / "home")}
     env.pop("PYTEST_ADDOPTS", None)
     try:
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:xdist",
+                "--rootdir=.",
+                *words,
+            ],
             cwd=folder,
             env=env,
             capture_output=True,
@@ -95,7 +111,7 @@ def test_a_crash_fails_the_running_test_at_once_and_only_that_one(tmp_path):
 def test_a_hung_test_does_not_harm_the_next(tmp_path):
     bundle = str(FIRMWARE / "v0.7.0")
     done = _pytest(tmp_path, HANGING, "--board", "virtual", "--firmware", bundle)
-    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_without_a_board_tests_skip_and_say_how(tmp_path):

@@ -26,6 +26,7 @@ from rig.checks.stretch import Stretch, run_check
 from rig.errors import BenchError
 from rig.history import Entry, Event, History
 from rig.history import events as ev
+from rig.history.crash import CrashRecord
 from rig.link import Link
 from rig.scenarios import get_scenario
 from rig.servers import ScriptedServer
@@ -73,7 +74,8 @@ class Hil:
             "elf_sha256": app.elf_sha256 if app else None,
             "bundle": bundle.origin if bundle else None,
         }
-        self._elf = bundle.elf if bundle else None
+        self.elf = bundle.elf if bundle else None
+        """The firmware's ELF, to decode crashes with."""
         session.history.listen(self._heard)
 
     def _heard(self, entry: Entry) -> None:
@@ -143,33 +145,21 @@ class Hil:
         if crashed:
             call(self.portal, self.session.back)
 
-    def crash_report(self) -> str:
-        """The newest crash of this test, decoded, with the log before it."""
-        from rig.triage.decode import Decoder
-
+    def newest_crash(self) -> tuple[CrashRecord | None, list[str]]:
+        """The record of the newest crash, once it is complete, and the log lines before it."""
         call(self.portal, self.session.crash_complete)
-        crash: ev.Crash | None = None
-        began: ev.CrashBegan | None = None
+        record: CrashRecord | None = None
         log: list[str] = []
         history = History(self.session.history.path)
-        for entry in history.only(ev.Crash, ev.CrashBegan, ev.LogLine):
+        for entry in history.only(ev.Crash, ev.LogLine):
             match entry.event:
-                case ev.LogLine(text=text) if began is None or crash is not None:
+                case ev.LogLine(text=text):
                     log = [*log[-_LOG_SHOWN + 1 :], text]
-                case ev.CrashBegan() as event:
-                    began, crash = event, None
-                case ev.Crash() as event:
-                    crash = event
+                case ev.Crash() as crash:
+                    record = crash.record
                 case _:
                     pass
-        if crash is None:
-            return began.text if began else "no record of it was read"
-        decoded = Decoder([self._elf] if self._elf else []).decode(crash.record)
-        record = crash.record
-        head = ", ".join(str(w) for w in (record.kind, record.reason, record.task) if w)
-        frames = [f"  {frame}" for frame in decoded.frames]
-        before = list(record.before[-_LOG_SHOWN:]) or log
-        return "\n".join([head, *frames, *decoded.notes, "", *before, *record.text])
+        return record, list(record.before[-_LOG_SHOWN:]) if record and record.before else log
 
 
 @contextlib.contextmanager

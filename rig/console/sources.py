@@ -88,6 +88,7 @@ class PortSource:
         return self._fd
 
     def read(self) -> bytes:
+        """As `Source.read`: what has come, at most `CHUNK` bytes."""
         if time.monotonic() - self._asked > LOCKED_S:
             self._asked = time.monotonic()
             if holder := _locked_by(self._node):
@@ -122,6 +123,7 @@ class SocketSource:
         return self._socket.fileno()
 
     def read(self) -> bytes:
+        """As `Source.read`: what has come, at most `CHUNK` bytes."""
         try:
             data = self._socket.recv(CHUNK)
         except BlockingIOError:
@@ -152,6 +154,7 @@ class UrlSource:
         return None
 
     def read(self) -> bytes:
+        """As `Source.read`: what has come, at most `CHUNK` bytes."""
         try:
             first: bytes = self._port.read(1)
             more = min(self._port.in_waiting, CHUNK - 1) if first else 0
@@ -188,6 +191,7 @@ class FileSource:
         return self._inotify
 
     def read(self) -> bytes:
+        """As `Source.read`: what has come, at most `CHUNK` bytes."""
         if data := os.read(self._fd, CHUNK):
             return data
         self._check()
@@ -235,6 +239,7 @@ class PipeSource:
         return self._fd
 
     def read(self) -> bytes:
+        """As `Source.read`: what has come, at most `CHUNK` bytes."""
         try:
             return os.read(self._fd, CHUNK)
         except BlockingIOError:

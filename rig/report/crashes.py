@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.console.serial_log import log_path
 from rig.errors import RigError
 from rig.history import History
+from rig.history.crash import CrashRecord
 from rig.history.events import Crash
 from rig.triage.decode import DecodedCrash, Decoder
 from rig.triage.identity import log_identity
@@ -53,10 +55,28 @@ class RunCrash:
 def decoder_of(verdict: RunVerdict) -> Decoder:
     """A decoder with the ELF file of the run's firmware, where it is (still) there."""
     elf = verdict.firmware.get("elf")
+    return _decoder(Path(elf) if isinstance(elf, str) else None)
+
+
+def _decoder(elf: Path | None) -> Decoder:
     try:
-        return Decoder([Path(elf)] if isinstance(elf, str) else [])
+        return Decoder([elf] if elf else [])
     except RigError:
         return Decoder()
+
+
+def decode_for(record: CrashRecord, elf: Path | None) -> DecodedCrash:
+    """One record, decoded with `elf` where it is the right one."""
+    return _decoder(elf).decode(record)
+
+
+def remember_one(crash: DecodedCrash, folder: Path, board: str) -> None:
+    """Keep one crash of the run in `folder`; a database that fails costs only the memory."""
+    memory = _open_memory()
+    if memory is None:
+        return
+    with contextlib.suppress(RigError), memory:
+        memory.remember(crash, source=f"pytest {folder}", log=_log_of(folder, board), board=board)
 
 
 def scenario_crashes(

@@ -105,8 +105,8 @@ def server_hello(payload: JsonObject) -> ServerHello | str:
 def server_time(payload: JsonObject, received: int) -> int | None:
     """The measurement's `max_error` in microseconds; None: the message is incomplete."""
     keys = ("client_transmitted", "server_received", "server_transmitted")
-    times = [payload.get(key) for key in keys]
-    if not all(isinstance(value, int) for value in times):
+    times = [value for value in map(payload.get, keys) if isinstance(value, int)]
+    if len(times) != len(keys):
         return None
     transmitted, server_received, server_transmitted = times
     return ((received - transmitted) - (server_transmitted - server_received)) // 2
