@@ -112,7 +112,7 @@ def _parse(head: bytes) -> Request | Refusal:
     if major != "1" and minor != "1":  # sic: the real one refuses only when both differ
         text = f"verify_url: unsupported HTTP version = {major}.{minor}"
         return Refusal(505, (text, "parse_block: parsing failed"))
-    headers = {}
+    headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or " " in name:
