@@ -79,9 +79,7 @@ class Decoder:
     def decode(self, record: CrashRecord) -> DecodedCrash:
         """Decode one record; never raises on what a board printed."""
         if record.arch == "host":
-            frames = tuple(
-                Frame("", text.removeprefix("in "), source="log") for text in record.frames
-            )
+            frames = tuple(_host_frame(text) for text in record.frames)
             return DecodedCrash(record, frames)
         elf, notes = self._elf_of(record)
         said = log_places(record)
@@ -176,6 +174,16 @@ def _printed(record: CrashRecord) -> tuple[str, ...]:
     """The addresses of a record that name code, innermost first."""
     addresses = record.backtrace or ((record.pc,) if record.pc else ())
     return tuple(a if a[:2].lower() == "0x" else f"0x{a}" for a in addresses)
+
+
+def _host_frame(text: str) -> Frame:
+    """A sanitizer's frame: `in foo(int) /src/a.c:12:3`, `in main (/usr/bin/app+0x12)`."""
+    function, _, place = text.removeprefix("in ")[:_LONGEST].rpartition(" ")
+    if place.startswith("("):
+        return Frame("", function, source="log")
+    file, *numbers = place.split(":")
+    line = int(numbers[0]) if numbers and numbers[0].isdecimal() and len(numbers[0]) < 10 else None
+    return Frame("", function or place, file if function else None, line, source="log")
 
 
 def _frames(address: str, places: Sequence[Place], source: str) -> list[Frame]:

@@ -122,6 +122,20 @@ def test_what_a_monitor_decoded_in_the_log_is_used(records: Records) -> None:
     ]
 
 
+def test_a_sanitizers_report_brings_its_own_functions(records: Records) -> None:
+    (record,) = records(
+        "==1234==ERROR: AddressSanitizer: heap-use-after-free on address 0x60200000eff0\n"
+        "READ of size 4 at 0x60200000eff0 thread T0\n"
+        "    #0 0x55d0 in Player::stop(int) /src/player.cpp:12:3\n"
+        "    #1 0x55d1 in main (/usr/bin/app+0x12)\n"
+    )
+    frames = decode_record(record).frames
+    assert [(f.function, f.file, f.line) for f in frames] == [
+        ("Player::stop(int)", "/src/player.cpp", 12),
+        ("main", None, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
