@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
@@ -88,6 +89,8 @@ def _memory(stack: ExitStack) -> Memory | None:
 def _triage(session: Session, name: str, as_json: bool, summary: Summary) -> None:
     piped = name == "-"
     with nullcontext(sys.stdin.buffer) if piped else Path(name).open("rb") as file:
+        # A name that is no UTF-8 can be opened, but not written into JSON or a database.
+        name = os.fsencode(name).decode("utf-8", "replace")
         counted: BinaryIO = file
         with reading(file, name) as progress:
             if progress is not None:

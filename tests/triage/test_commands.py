@@ -108,6 +108,14 @@ def test_a_log_without_permission_is_named(log: Path) -> None:
     assert "Permission denied" in run.stderr
 
 
+def test_a_name_that_is_no_utf8_is_read_all_the_same(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.log")
+    Path(path).write_text(LOG)
+    run = call(triage, "--json", path)
+    assert json.loads(run.stdout)["crashes"][0]["line"] == 2
+    assert call(triage, path).exit_code == 0
+
+
 def test_if_nothing_can_be_read_it_is_wrong_use(tmp_path: Path) -> None:
     run = call(triage, tmp_path / "gone.log")
     assert isinstance(run.exception, RigError)
