@@ -79,7 +79,7 @@ class Chip:
                 self._start(POWERON)
                 return
             await self._stop()
-            self.state = "off"
+            self.state, self.firmware, self.station = "off", None, None
             self.uart.cut()
             self.registers.lose()
 

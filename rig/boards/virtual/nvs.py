@@ -65,7 +65,9 @@ class Nvs:
         return None
 
     def put(self, namespace: str, key: str, value: int) -> None:
-        """Keep an integer as u32, as `nvs_set_u32` and `nvs_commit` do."""
+        """Keep an integer as u32, as `nvs_set_u32` and `nvs_commit` do; lost without partition."""
+        if not self._pages:
+            return
         items = list(self._items())
         space = self._namespace(items, namespace)
         if space is None:
