@@ -19,5 +19,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("SENDSPIN_RIG_BENCH", raising=False)
     monkeypatch.chdir(tmp_path)
     yield tmp_path / "home"
+    (tmp_path / "bench.toml").unlink(
+        missing_ok=True
+    )  # a broken one must not keep a board plugged in
     for board in (tmp_path / "home").glob("virtual-*"):
         cli.run(["unplug", board.name.replace("-", ":")])
