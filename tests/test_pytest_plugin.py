@@ -29,6 +29,7 @@ def test_the_aimed_recipe(server, board):
     a, b = stall(server, "a"), stall(server, "b")
     a.greet()
     a.half_frame()
+    board.talk(4)  # something is queued for it, however slowly this test runs
     time.sleep(0.3)
     b.half_frame()
     time.sleep(0.3)
