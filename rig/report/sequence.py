@@ -1,0 +1,178 @@
+"""What crossed the wire in a run, as a sequence diagram: server left, device right."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rig.history import Entry, Event
+from rig.history import events as ev
+
+Arrow = Literal["right", "left", "mark"]
+
+WIRE: tuple[type[Event], ...] = (
+    ev.ConnectionOpened,
+    ev.UpgradeAsked,
+    ev.UpgradeAnswered,
+    ev.Frame,
+    ev.EarlyBytes,
+    ev.WireError,
+    ev.TcpFin,
+    ev.TcpReset,
+    ev.ConnectionClosed,
+    ev.LinkEffect,
+    ev.FaultAsked,
+    ev.FaultSeen,
+    ev.Held,
+    ev.CrashBegan,
+    ev.Boot,
+    ev.ScenarioStarted,
+    ev.CycleStarted,
+)
+"""What a diagram is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the diagram. `ms` since the first step shown."""
+
+    n: int
+    ms: float
+    conn: int | None
+    arrow: Arrow
+    words: str
+    loud: bool = False
+    """Something that should not be, or that was done on purpose."""
+
+
+def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterator[Step]:
+    """The steps of a history, or of one connection with all that concerns every one of them."""
+    start: int | None = None
+    for entry in entries:
+        conn = getattr(entry.event, "conn", None)
+        if connection is not None and conn not in (None, connection):
+            continue
+        told = _told(entry.event)
+        if told is None:
+            continue
+        start = entry.event.t if start is None else start
+        arrow, words, loud = told
+        yield Step(entry.n, (entry.event.t - start) / 1e6, conn, arrow, words, loud)
+
+
+def _told(event: Event) -> tuple[Arrow, str, bool] | None:
+    match event:
+        case ev.ConnectionOpened(server_id=server, peer=peer):
+            return "mark", f"opened to {peer} as {server}", False
+        case ev.UpgradeAsked():
+            return "right", "GET (upgrade)", False
+        case ev.UpgradeAnswered(status=status):
+            return "left", f"{status}", status != 101
+        case ev.Frame(sender=sender) as frame:
+            return _side(sender), _frame(frame), False
+        case ev.EarlyBytes() as early:
+            return "left", f"{early.type or early.head[:24]} BEFORE THE UPGRADE ANSWER", True
+        case ev.WireError(sender=sender, text=text):
+            return _side(sender), f"no WebSocket: {text}", True
+        case ev.TcpFin(sender=sender):
+            return _side(sender), "FIN", False
+        case ev.TcpReset(sender=sender):
+            return _side(sender), "RST", True
+        case ev.ConnectionClosed(reason=reason):
+            return "mark", f"closed{': ' + reason if reason else ''}", False
+        case ev.LinkEffect(fault=fault, value=value, unit=unit):
+            return "mark", f"{fault}: {value:g} {unit}", True
+        case ev.FaultAsked(fault=fault):
+            return "mark", f"fault {fault}", True
+        case ev.FaultSeen(fault=fault, how=how):
+            return "mark", f"fault {fault} seen: {how}", True
+        case ev.Held(within_s=within):
+            return "mark", f"only waited on from here, {within:g} s", False
+        case _:
+            return _board(event)
+
+
+def _board(event: Event) -> tuple[Arrow, str, bool] | None:
+    match event:
+        case ev.CrashBegan(text=text):
+            return "mark", f"the device crashed: {text}", True
+        case ev.Boot(reset_code=code, reset_name=name):
+            return "mark", f"the device booted, rst:{code:#x} ({name})", True
+        case ev.ScenarioStarted(scenario=name):
+            return "mark", f"scenario {name}", False
+        case ev.CycleStarted(scenario=name, cycle=cycle):
+            return "mark", f"{name}, cycle {cycle}", False
+        case _:
+            return None
+
+
+def _side(sender: str) -> Arrow:
+    return "right" if sender == "server" else "left"
+
+
+def _frame(frame: ev.Frame) -> str:
+    words = frame.type or frame.opcode
+    if frame.opcode == "close" and frame.close_code is not None:
+        words += f" {frame.close_code} {frame.close_reason or ''}".rstrip()
+    return f"{words} ({frame.size} B)"
+
+
+def line(step: Step, *, width: int) -> str:
+    """A step as one line of text, at most `width` columns."""
+    inner = max(20, width - 26)
+    words = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in step.words)
+    words = words if len(words) <= inner - 4 else words[: inner - 5] + "…"
+    conn = f"#{step.conn}" if step.conn is not None else ""
+    head = f"{step.ms:>10.1f} ms {conn:>6} "
+    match step.arrow:
+        case "right":
+            body = f"{words} ".ljust(inner - 2, "─") + "─▶"
+        case "left":
+            body = "◀─" + f" {words}".rjust(inner - 2, "─")
+        case _:
+            body = f"· {words}"
+    return head + body
+
+
+def as_fields(step: Step) -> dict[str, Any]:
+    """A step as one JSON object."""
+    side = {"right": "server", "left": "device", "mark": None}[step.arrow]
+    return {
+        "event": step.n,
+        "ms": round(step.ms, 3),
+        "connection": step.conn,
+        "sender": side,
+        "text": step.words,
+        "notable": step.loud,
+    }
+
+
+_STYLE = """
+body{font:14px/1.5 system-ui,sans-serif;margin:2rem;color:#1a1a1a;background:#fff}
+@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}}
+table{border-collapse:collapse}td{padding:.1rem .6rem;white-space:nowrap}
+td.n{text-align:right;opacity:.6;font-variant-numeric:tabular-nums}
+.left{text-align:left}.right{text-align:right}.mark{opacity:.75;font-style:italic}.loud{color:#c62828}
+"""
+
+
+def as_html(shown: Iterable[Step], title: str) -> Iterator[str]:
+    """The diagram as a page of its own, piece by piece; what a board sent is escaped."""
+    name = html.escape(title)
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
+    yield f"<style>{_STYLE}</style><h1>{name}</h1><table><tr><td>event<td>ms<td>connection"
+    yield '<td class="right">server ▸<td>◂ device</tr>\n'
+    for step in shown:
+        words = html.escape(step.words)
+        kind = f"{step.arrow}{' loud' if step.loud else ''}"
+        cells = {
+            "right": f'<td class="{kind}">{words} ▸<td>',
+            "left": f'<td><td class="{kind}">◂ {words}',
+            "mark": f'<td colspan="2" class="{kind}">{words}',
+        }[step.arrow]
+        conn = "" if step.conn is None else step.conn
+        heads = "".join(f'<td class="n">{each}' for each in (step.n, f"{step.ms:.1f}", conn))
+        yield f"<tr>{heads}{cells}</tr>\n"
+    yield "</table></html>\n"

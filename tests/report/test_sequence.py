@@ -1,0 +1,76 @@
+"""The wire as a diagram."""
+
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner
+
+from rig.commands.wire import command
+from rig.history import Entry, HistoryStore
+from rig.history import events as ev
+from rig.report.sequence import line, steps
+
+
+def _run(folder):
+    with HistoryStore(folder / "history.jsonl") as store:
+        for conn in (1, 2):
+            store.append(
+                ev.ConnectionOpened(
+                    t=conn * 1_000_000,
+                    conn=conn,
+                    board="b",
+                    server_id=f"s{conn}",
+                    epoch_us=0,
+                    local="l",
+                    peer="p",
+                )
+            )
+        store.append(ev.EarlyBytes(t=3_000_000, conn=2, size=9, head="81", type="<b>state</b>"))
+        store.append(ev.UpgradeAnswered(t=4_000_000, conn=1, status=101))
+        store.append(
+            ev.Frame(
+                t=5_500_000, conn=1, sender="device", opcode="text", size=12, type="client/hello"
+            )
+        )
+        store.append(
+            ev.Frame(
+                t=6_000_000, conn=1, sender="server", opcode="text", size=7, type="server/hello"
+            )
+        )
+    return folder
+
+
+def test_one_connection_is_shown_without_the_others(tmp_path):
+    done = CliRunner().invoke(command, [str(_run(tmp_path)), "--connection", "1"])
+    assert done.exit_code == 0
+    assert "s2" not in done.output
+    hello, greeting = done.output.splitlines()[-2:]
+    assert hello.endswith("client/hello (12 B)")
+    assert "◀" in hello
+    assert greeting.endswith("▶")
+    assert "4.5 ms" in hello
+
+
+def test_json_is_one_object_a_step(tmp_path):
+    done = CliRunner().invoke(command, [str(_run(tmp_path)), "--json"])
+    told = [json.loads(text) for text in done.output.splitlines()]
+    assert [each["sender"] for each in told] == [None, None, "device", "device", "device", "server"]
+    assert [each["notable"] for each in told] == [False, False, True, False, False, False]
+
+
+def test_what_a_board_sent_is_escaped_on_the_page(tmp_path):
+    page = tmp_path / "wire.html"
+    done = CliRunner().invoke(command, [str(_run(tmp_path)), "--html", str(page)])
+    assert done.exit_code == 0
+    text = page.read_text()
+    assert "&lt;b&gt;state" in text
+    assert "<b>state" not in text
+
+
+def test_no_line_is_wider_than_the_terminal_nor_obeyed_by_it():
+    event = ev.WireError(t=0, conn=1, sender="device", text="\x1b[2J" + "x" * 500)
+    (step,) = steps([Entry(1, event)])
+    text = line(step, width=80)
+    assert len(text) <= 80
+    assert "\x1b" not in text
