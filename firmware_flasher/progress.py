@@ -71,29 +71,48 @@ def _place(event: Writing | Comparing | Skipped | Verifying | Verified) -> str:
     return f"[{event.region}/{event.regions}] {event.name} at 0x{event.offset:x}:"
 
 
+def progress_bars(console: Console) -> Progress:
+    """Bars on a terminal, nothing in a pipe. `Display` makes its own where it is given none."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class Display:
     """Shows events on a console; a context manager. Call it with each event."""
 
-    def __init__(self, console: Console, *, verbose: bool = False) -> None:
-        """`verbose`: esptool's own words as well."""
+    def __init__(
+        self,
+        console: Console,
+        *,
+        verbose: bool = False,
+        label: str = "",
+        bars: Progress | None = None,
+    ) -> None:
+        """`verbose`: esptool's own words as well. `label`: in front of everything it says.
+
+        `bars`: the `progress_bars` that several displays share, started and stopped by whoever
+        made them: a console can show one set of them only.
+        """
         self._console = console
         self._verbose = verbose
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._label = f"{label}: " if label else ""
+        self._shares = bars is not None
+        self._progress = bars if bars is not None else progress_bars(console)
         self._task: TaskID | None = None
         self._at = ""
         self._told = 0.0
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if not self._shares:
+            self._progress.start()
         return self
 
     def __exit__(
@@ -102,7 +121,11 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if not self._shares:
+            self._progress.stop()
+        elif self._task is not None:  # the others' bars go on
+            self._progress.remove_task(self._task)
+            self._task = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log) and not (self._verbose or event.level in ("warning", "error")):
@@ -116,9 +139,11 @@ class Display:
         elif isinstance(event, Reading):
             self._moved(f"reading from 0x{event.offset:x}", event.done, event.size)
         elif (line := line_of(event)) is not None:
-            self._console.print(escape(line), style="dim" if isinstance(event, Log) else None)
+            style = "dim" if isinstance(event, Log) else None
+            self._console.print(escape(f"{self._label}{line}"), style=style)
 
     def _moved(self, what: str, done: int, size: int, *, plain: bool = True) -> None:
+        what = f"{self._label}{what}"
         if what != self._at:
             self._at, self._told = what, 0.0
             if self._task is not None:

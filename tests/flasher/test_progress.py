@@ -21,7 +21,7 @@ from firmware_flasher.messages import (
     Verified,
     Writing,
 )
-from firmware_flasher.progress import Display, line_of
+from firmware_flasher.progress import Display, line_of, progress_bars
 
 HERE = (2, 3, "app.bin", 0x10000)
 
@@ -90,3 +90,21 @@ def test_esptools_words_are_shown_on_request_and_warnings_always() -> None:
 
 def test_square_brackets_from_a_file_name_are_no_markup() -> None:
     assert "[red]x.bin" in shown(Verified(1, 1, "[red]x.bin", 0, 1))
+
+
+def test_two_boards_on_one_terminal_have_a_bar_each_until_they_are_done() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, soft_wrap=True, color_system=None)
+    with progress_bars(console) as bars:
+        kitchen = Display(console, label="kitchen", bars=bars)
+        with kitchen, Display(console, label="bath", bars=bars) as bath:
+            kitchen(Writing(*HERE, 500, 1000))
+            bath(Writing(*HERE, 250, 1000))
+            assert [(task.description.split(":")[0], task.completed) for task in bars.tasks] == [
+                ("kitchen", 500),
+                ("bath", 250),
+            ]
+            bath(Verified(*HERE, 1000))
+        assert not bars.tasks
+
+    assert "bath: [2/3] app.bin at 0x10000: verified" in out.getvalue()
