@@ -51,6 +51,8 @@ COMMANDS: dict[str, Entry] = {
     "monitor": Entry("rig.commands.monitor:command", "Show a board's serial log, live.", _BOARD),
     "reset": Entry("rig.commands.reset:command", "Reset a board.", _BOARD),
     "unplug": Entry("rig.commands.unplug:command", "Take a virtual board off its power.", _BOARD),
+    "lock": Entry("rig.commands.lock:command", "Say who holds which board; hold one.", _BOARD),
+    "unlock": Entry("rig.commands.unlock:command", "Clear away what killed holders left.", _BOARD),
     "bench": Entry("rig.commands.bench:command", "Check a bench file.", _BOARD),
     "triage": Entry("rig.commands.triage:command", "Find the crashes in serial logs.", _CRASH),
     "crashes": Entry("rig.commands.crashes:command", "Show the crashes known so far.", _CRASH),

@@ -28,7 +28,7 @@ from rig.boards.flashing import (
     boot_board,
     flash_board,
 )
-from rig.commands.options import bench_option, board_argument
+from rig.commands.options import bench_option, board_argument, holding, wait_option
 from rig.history import HistoryStore
 
 EPILOG = """\b
@@ -51,6 +51,7 @@ class Wishes:
     force: bool
     boot: bool
     timeout: float
+    wait: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Report:
 @board_argument
 @click.argument("bundle", type=click.Path(path_type=Path))
 @bench_option
+@wait_option
 @click.option("--verify/--no-verify", default=True, help="Check by MD5 after writing.")
 @click.option("--erase-all", is_flag=True, help="Erase all of the flash first.")
 @click.option("--force", is_flag=True, help="Write broken images, and to another chip.")
@@ -87,6 +89,7 @@ def command(
     board: str,
     bundle: Path,
     bench: Path | None,
+    wait: bool,
     verify: bool,
     erase_all: bool,
     force: bool,
@@ -101,7 +104,7 @@ def command(
     except FlashError as error:
         raise as_rig_error(error) from error
     found = open_board(board, find_bench(bench))
-    wishes = Wishes(verify, erase_all, force, boot, timeout)
+    wishes = Wishes(verify, erase_all, force, boot, timeout, wait)
     report = asyncio.run(_flash(found, loaded, wishes, verbose=verbose))
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -112,22 +115,34 @@ def command(
 async def _flash(board: Board, bundle: Bundle, wishes: Wishes, *, verbose: bool) -> Report:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="rig-flash-") as folder:
-        store = HistoryStore(Path(folder) / "history.jsonl")
-        with store:
-            async with board, attach_console(board, store) as console:
-                with Display(errors, verbose=verbose) as display:
-                    result = await flash_board(
-                        board,
-                        bundle,
-                        store,
-                        console,
-                        on_event=display,
-                        verify=wishes.verify,
-                        erase_all=wishes.erase_all,
-                        force=wishes.force,
-                    )
-                booted = await _boot(board, store, wishes, errors)
-                return _report(board, bundle, result, booted)
+        async with holding(board, f"rig flash {bundle.origin}", wait=wishes.wait):
+            with HistoryStore(Path(folder) / "history.jsonl") as store:
+                return await _flash_held(board, bundle, wishes, store, errors, verbose=verbose)
+
+
+async def _flash_held(
+    board: Board,
+    bundle: Bundle,
+    wishes: Wishes,
+    store: HistoryStore,
+    errors: Console,
+    *,
+    verbose: bool,
+) -> Report:
+    async with board, attach_console(board, store) as console:
+        with Display(errors, verbose=verbose) as display:
+            result = await flash_board(
+                board,
+                bundle,
+                store,
+                console,
+                on_event=display,
+                verify=wishes.verify,
+                erase_all=wishes.erase_all,
+                force=wishes.force,
+            )
+        booted = await _boot(board, store, wishes, errors)
+        return _report(board, bundle, result, booted)
 
 
 async def _boot(

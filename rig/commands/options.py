@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from rig.boards.base import Board
+from rig.boards.lock_file import Holder
 from rig.errors import RigError
 
 Command = Callable[..., Any]
 
 
-def _complete_board(
+def complete_board(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Boards of the bench, and the kinds that need none."""
@@ -29,7 +32,7 @@ def _complete_board(
 
 def board_argument(command: Command) -> Command:
     """`BOARD`: a name from the bench file, or `virtual`, `virtual:2`, ..."""
-    return click.argument("board", shell_complete=_complete_board)(command)
+    return click.argument("board", shell_complete=complete_board)(command)
 
 
 def bench_option(command: Command) -> Command:
@@ -40,3 +43,23 @@ def bench_option(command: Command) -> Command:
         metavar="FILE",
         help="The bench file.  [default: $SENDSPIN_RIG_BENCH, or bench.toml here]",
     )(command)
+
+
+def wait_option(command: Command) -> Command:
+    """`--wait`, as `wait: bool`: queue for a board that another process holds."""
+    return click.option("--wait", is_flag=True, help="Wait while another process holds it.")(
+        command
+    )
+
+
+@contextlib.asynccontextmanager
+async def holding(board: Board, purpose: str, *, wait: bool = False) -> AsyncIterator[None]:
+    """Hold the board meanwhile (`rig.boards.locks.held`); says on stderr whom it waits for."""
+    from rig.boards.locks import held
+    from rig.console.view import printable
+
+    def on_wait(holder: Holder) -> None:
+        click.echo(printable(f"waiting for '{board.name}': held by {holder}"), err=True)
+
+    async with held(board, purpose, wait=wait, on_wait=on_wait):
+        yield

@@ -9,6 +9,7 @@ import click
 
 from rig.boards import open_board
 from rig.boards.bench import find_bench
+from rig.boards.locks import check_free
 from rig.commands.options import bench_option, board_argument
 
 
@@ -24,4 +25,5 @@ def command(board: str, download: bool, bench: Path | None) -> None:
 
 async def _reset(name: str, bench: Path | None, *, download: bool) -> None:
     async with open_board(name, find_bench(bench)) as board:
+        check_free(board)
         await board.reset(download=download)

@@ -23,6 +23,7 @@ from rig.boards.flashing import as_rig_error
 from rig.campaign.judge import HISTORY_FILE, judge
 from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
+from rig.commands.options import holding, wait_option
 from rig.errors import BenchError, RigError
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
 from rig.report.terminal import show_scenario, show_sum
@@ -72,6 +73,7 @@ class _Show:
 )
 @click.option("--fail-fast", is_flag=True, help="Stop after the first scenario that fails.")
 @click.option("--no-flash", is_flag=True, help="Take the firmware that is on the board.")
+@wait_option
 @click.option(
     "--swallow",
     multiple=True,
@@ -90,6 +92,7 @@ def command(
     timeout: float,
     fail_fast: bool,
     no_flash: bool,
+    wait: bool,
     swallow: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -118,7 +121,7 @@ def command(
         swallow=frozenset(swallow),
     )
     report = Console(stderr=as_json, highlight=False)
-    verdict = _play(device, plan, folder, bundle, report)
+    verdict = _play(device, plan, folder, bundle, report, wait=wait)
     if as_json:
         click.echo(full_json(verdict, remember=True))
     else:
@@ -163,14 +166,14 @@ def _bundle(board: Board, firmware: Path | None, no_flash: bool) -> Bundle | Non
 
 
 def _play(
-    board: Board, plan: Plan, out: Path, bundle: Bundle | None, report: Console
+    board: Board, plan: Plan, out: Path, bundle: Bundle | None, report: Console, *, wait: bool
 ) -> RunVerdict:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     progress = Progress(*columns, console=report, transient=True, disable=not report.is_terminal)
     with progress:
         show = _Show(report, progress, out)
         try:
-            return asyncio.run(_interruptible(board, plan, out, bundle, show))
+            return asyncio.run(_interruptible(board, plan, out, bundle, show, wait=wait))
         except (KeyboardInterrupt, asyncio.CancelledError):
             report.print("interrupted; what was played so far is judged", style="yellow")
         except RigError as error:
@@ -188,18 +191,19 @@ def _played(out: Path) -> bool:
 
 
 async def _interruptible(
-    board: Board, plan: Plan, out: Path, bundle: Bundle | None, show: _Show
+    board: Board, plan: Plan, out: Path, bundle: Bundle | None, show: _Show, *, wait: bool
 ) -> RunVerdict:
     """The run; SIGTERM ends it as Ctrl-C does."""
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(
-        board,
-        plan,
-        out,
-        bundle=bundle,
-        on_progress=show.said,
-        on_flash=show.flashing,
-        on_scenario=show.scenario,
-    )
+    async with holding(board, "rig run", wait=wait):
+        return await run(
+            board,
+            plan,
+            out,
+            bundle=bundle,
+            on_progress=show.said,
+            on_flash=show.flashing,
+            on_scenario=show.scenario,
+        )
