@@ -17,6 +17,7 @@ from pathlib import Path
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import FlashResult, flash
+from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig.boards.base import Address, Board
 from rig.console.capture import Capture
@@ -62,6 +63,26 @@ async def attach_console(
             yield console
         finally:
             board.console_writer = None
+
+
+def bundle_for(board: Board, firmware: Path | None) -> Bundle | None:
+    """The bundle to flash: `firmware`, else the board's own; None: it keeps what it has.
+
+    Raises `BenchError` when one is asked for and the board cannot be flashed, `FirmwareError` when
+    it is missing, broken or for another chip.
+    """
+    path = firmware or board.firmware
+    if path is None or (board.flash_port is None and firmware is None):
+        return None
+    if board.flash_port is None:
+        raise BenchError(
+            f"the board '{board.name}' cannot be flashed from here: it has no flash port",
+            hint="name one as `flash` in its bench table, or leave --firmware out",
+        )
+    try:
+        return load_bundle(path)
+    except FlashError as error:
+        raise as_rig_error(error) from error
 
 
 async def flash_board(

@@ -10,12 +10,9 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from firmware_flasher.bundle import Bundle
-from firmware_flasher.errors import FlashError
-from firmware_flasher.loading import load_bundle
 from rig.boards import open_board
-from rig.boards.base import Board
 from rig.boards.bench import Bench
-from rig.boards.flashing import as_rig_error
+from rig.boards.flashing import bundle_for
 from rig.campaign.blocking import Blocking, call
 from rig.campaign.judge import judge
 from rig.campaign.runner import new_out
@@ -23,7 +20,6 @@ from rig.campaign.session import Session
 from rig.campaign.verdicts import ScenarioVerdict
 from rig.checks import Outcome, get_check
 from rig.checks.stretch import Stretch, run_check
-from rig.errors import BenchError
 from rig.history import Entry, Event, History
 from rig.history import events as ev
 from rig.history.crash import CrashRecord
@@ -173,7 +169,7 @@ def open_hil(
 ) -> Iterator[Hil]:
     """Open the board `name`, flash it (once), boot it. Raises what these raise."""
     board = open_board(name, bench)
-    bundle = _bundle(board, firmware)
+    bundle = bundle_for(board, firmware)
     folder = new_out(Path("out"), name) if out is None else out
     with start_blocking_portal() as portal:
 
@@ -185,20 +181,3 @@ def open_hil(
             call(portal, lambda: session.prepare(bundle))
             yield Hil(portal, session, bundle)
             session.outcome = "done"
-
-
-def _bundle(board: Board, firmware: Path | None) -> Bundle | None:
-    path = firmware or board.firmware
-    if path is None:
-        return None
-    if board.flash_port is None:
-        if firmware is None:
-            return None
-        raise BenchError(
-            f"the board '{board.name}' cannot be flashed from here: it has no flash port",
-            hint="name one as `flash` in its bench table, or leave --firmware out",
-        )
-    try:
-        return load_bundle(path)
-    except FlashError as error:
-        raise as_rig_error(error) from error

@@ -12,19 +12,18 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from firmware_flasher.bundle import Bundle
-from firmware_flasher.errors import FlashError
-from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
 from firmware_flasher.messages import Writing
 from rig.boards import open_board
 from rig.boards.base import Board
 from rig.boards.bench import find_bench
-from rig.boards.flashing import as_rig_error
+from rig.boards.flashing import bundle_for
 from rig.campaign.judge import HISTORY_FILE, judge
 from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.commands.options import holding, wait_option
 from rig.errors import BenchError, RigError
+from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
 from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import all_scenarios, get_scenario
@@ -78,7 +77,7 @@ class _Show:
     "--swallow",
     multiple=True,
     metavar="FAULT",
-    help="Make the link swallow a fault (* for all): shows that the rig then says inconclusive.",
+    help="Make a fault miss (* for all): shows that the rig then says inconclusive.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(
@@ -108,6 +107,9 @@ def command(
 
     Exit codes: 0 pass, 1 fail, 2 wrong use, 3 inconclusive.
     """
+    for name in swallow:
+        if name != "*":
+            get_fault(name)
     chosen = [get_scenario(name) for name in scenarios] or list(all_scenarios().values())
     device = open_board(board, find_bench(bench))
     bundle = _bundle(device, firmware, no_flash)
@@ -147,22 +149,11 @@ def _again(
 
 
 def _bundle(board: Board, firmware: Path | None, no_flash: bool) -> Bundle | None:
-    if no_flash:
-        if firmware is not None:
-            raise BenchError("--firmware and --no-flash contradict each other", hint="drop one")
-        return None
-    path = firmware or board.firmware
-    if path is None or board.flash_port is None:
-        if firmware is not None:
-            raise BenchError(
-                f"the board '{board.name}' cannot be flashed from here: it has no flash port",
-                hint="name one as `flash` in its bench table, or leave --firmware out",
-            )
-        return None
-    try:
-        return load_bundle(path)
-    except FlashError as error:
-        raise as_rig_error(error) from error
+    if not no_flash:
+        return bundle_for(board, firmware)
+    if firmware is not None:
+        raise BenchError("--firmware and --no-flash contradict each other", hint="drop one")
+    return None
 
 
 def _play(
