@@ -21,6 +21,8 @@ from rig.errors import BenchError
 DEFAULT_FILE = "bench.toml"
 ENVIRONMENT = "SENDSPIN_RIG_BENCH"
 DEFAULT_KIND = "plain"
+BY_IDENTITY = {"mac", "usb", "serial", "port"}
+"""Keys that say that a board is of the kind `serial`."""
 _LARGEST = 1 << 20
 
 Path_ = tuple[str, ...]
@@ -132,7 +134,7 @@ class _Reader:
         if name in kinds():
             self.fail(key, f"'{name}' is the name of a kind of board", "a name of its own")
         settings = dict(table)
-        kind = settings.pop("kind", DEFAULT_KIND)
+        kind = settings.pop("kind", "serial" if BY_IDENTITY & settings.keys() else DEFAULT_KIND)
         if not isinstance(kind, str) or kind not in kinds():
             known = sorted(kinds())
             guess = nearest(str(kind), known)

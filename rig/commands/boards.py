@@ -14,17 +14,15 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from serial.tools import list_ports
 
 from rig.boards import Board, kind_class, kinds, open_board
 from rig.boards.base import Stateful
 from rig.boards.bench import Bench, find_bench
+from rig.boards.discovery import attached
+from rig.boards.locks import holder_of
 from rig.commands.options import bench_option
-from rig.errors import BenchError
-
-ESPRESSIF, CP210X, CH34X, FTDI = 0x303A, 0x10C4, 0x1A86, 0x0403
-ESP_VENDORS = {ESPRESSIF, CP210X, CH34X, FTDI}
-"""USB vendors of the serial bridges on ESP boards, and of Espressif's own USB (esptool's list)."""
+from rig.console.view import printable
+from rig.errors import BenchError, BoardError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,10 @@ class Row:
     console: str | None
     address: str | None
     state: str
+    usb: str | None = None
+    mac: str | None = None
+    adapter: str | None = None
+    holder: str | None = None
 
 
 @click.command(name="boards")
@@ -51,11 +53,12 @@ def command(bench: Path | None, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("board", "kind", "console", "address", "state"):
+    for title in ("board", "kind", "console", "address", "state", "usb", "mac", "holder"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        cells = (row.board, row.kind, row.console, row.address, row.state)
-        table.add_row(*(escape(cell or "-") for cell in cells))
+        cells = [row.board, row.kind, row.console, row.address, row.state]
+        cells += [row.usb, row.mac, row.holder]
+        table.add_row(*(escape(printable(cell or "-")) for cell in cells))
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
@@ -69,9 +72,9 @@ def _nameless(consoles: set[str]) -> list[Row]:
     """Attached ports that may have an ESP32 behind them and that no board of the list uses."""
     named = {Path(console).resolve() for console in consoles if "://" not in console}
     return [
-        Row(None, None, port.device, None, f"not in the bench: {port.description}")
-        for port in sorted(list_ports.comports())
-        if port.vid in ESP_VENDORS and Path(port.device).resolve() not in named
+        Row(None, None, port.device, None, "not in the bench", port.usb, port.mac, port.bridge)
+        for port in attached()
+        if Path(port.device).resolve() not in named
     ]
 
 
@@ -88,9 +91,24 @@ def _without_bench() -> Iterator[str]:
 
 
 async def _row(board: Board) -> Row:
-    state = await board.state() if isinstance(board, Stateful) else _seen(board.console_url)
-    address = board.address
-    return Row(board.name, board.kind, board.console_url, str(address) if address else None, state)
+    try:
+        console = board.console_url
+        state = await board.state() if isinstance(board, Stateful) else _seen(console)
+        holder = holder_of(board)
+    except BoardError as error:  # a board by its MAC, that is not attached
+        return Row(board.name, board.kind, None, None, error.message)
+    port = next((port for port in attached() if port.device == console), None)
+    return Row(
+        board.name,
+        board.kind,
+        console,
+        str(board.address) if board.address else None,
+        state,
+        port.usb if port else None,
+        port.mac if port else None,
+        port.bridge if port else None,
+        str(holder) if holder else None,
+    )
 
 
 def _seen(console: str | None) -> str:

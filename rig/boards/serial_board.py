@@ -1,0 +1,80 @@
+"""A board on USB, named by what stays the same: its MAC, its USB place, its serial number.
+
+Its port is looked up each time it is needed, so it may get another number at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rig.boards.discovery import find, read_mac
+from rig.boards.plain import PlainBoard, PlainSettings, Run
+from rig.errors import BenchError
+
+
+@dataclass(frozen=True, slots=True)
+class SerialSettings:
+    """The keys of a serial board's `[boards.NAME]` table (docs/bench.md)."""
+
+    mac: str | None = None
+    usb: str | None = None
+    serial: str | None = None
+    port: str | None = None
+    """A device path or pyserial URL; instead of the other three."""
+    console_baud: int = 115_200
+    flash_baud: int = 921_600
+    address: str | None = None
+    firmware: Path | None = None
+    chip: str | None = None
+    reset: str | Run = "lines"
+    reset_download: Run | None = None
+    talk: str | Run | None = None
+
+    def __post_init__(self) -> None:
+        named = [key for key in ("mac", "usb", "serial", "port") if getattr(self, key)]
+        if not named:
+            raise BenchError("mac: expected one of mac, usb, serial and port", hint="a MAC")
+        if self.port and len(named) > 1:
+            raise BenchError(f"port: contradicts {named[0]}", hint="one of the two")
+        if self.mac and read_mac(self.mac) is None:
+            raise BenchError(f"mac: '{self.mac}' is no MAC", hint="'aa:bb:cc:dd:ee:ff'")
+        self.on(self.port or "/dev/unknown")
+
+    def on(self, port: str) -> PlainSettings:
+        """The same board, as a plain one on `port`. Raises `BenchError`."""
+        return PlainSettings(
+            console=port,
+            console_baud=self.console_baud,
+            address=self.address,
+            flash=port,
+            flash_baud=self.flash_baud,
+            firmware=self.firmware,
+            chip=self.chip,
+            reset=self.reset,
+            reset_download=self.reset_download,
+            talk=self.talk,
+        )
+
+
+class SerialBoard(PlainBoard):
+    """A plain board whose port is found. Raises `BoardError` where it is not attached."""
+
+    kind = "serial"
+    Settings: ClassVar[type[Any]] = SerialSettings
+
+    def __init__(self, name: str, settings: SerialSettings) -> None:
+        self.name = name
+        self.wanted = settings
+        self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
+
+    @property
+    def settings(self) -> PlainSettings:  # type: ignore[override]  # nobody sets it
+        """As they are with the port that it is on now."""
+        wanted = self.wanted
+        if wanted.port is not None:
+            return wanted.on(wanted.port)
+        found = find(self.name, mac=wanted.mac, usb=wanted.usb, serial=wanted.serial)
+        return wanted.on(found.device)
