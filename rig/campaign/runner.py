@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ class Plan:
     cycles: int | None = None
     timeout: float = 60.0
     fail_fast: bool = False
-    swallow: Container[str] = field(default=())
+    swallow: Collection[str] = field(default=())
     """Faults that are made to miss, to test the rig itself."""
 
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -60,7 +60,7 @@ class Session:
         out: Path,
         *,
         seed: int = 0,
-        swallow: Container[str] = (),
+        swallow: Collection[str] = (),
         plan: dict[str, Any] | None = None,
         on_progress: Told = lambda _words: None,
     ) -> None:
@@ -187,7 +187,7 @@ class Session:
             self.history.append,
             board=self.board.name,
             numbers=self._numbers,
-            swallow=self._swallow,
+            swallow=frozenset(name.replace("-", "_") for name in self._swallow),
         )
 
     @property
@@ -207,6 +207,7 @@ class Session:
             sockets=self.sockets,
             rng=random.Random(f"{self.seed}/{salt}/{cycle}"),
             cycle=cycle,
+            swallow=self._swallow,
         )
 
     async def learn(self) -> Device:

@@ -13,6 +13,7 @@ PROOF_S = 2.0
     "rst",
     title="drop the connection with a RST",
     seen="the kernel's socket was in a state from which a reset puts a RST on the wire",
+    at_link=True,
 )
 async def rst(target: Target) -> Proof | None:
     """SO_LINGER 0 and close: the device's next receive fails with ECONNRESET."""
@@ -29,6 +30,7 @@ async def rst(target: Target) -> Proof | None:
     "fin",
     title="end the connection in order, with a FIN",
     seen="the FIN was sent and the device's TCP acknowledged it",
+    at_link=True,
 )
 async def fin(target: Target) -> Proof | None:
     """Shut the server's half down; the device's half stays open until it ends it."""
@@ -46,6 +48,7 @@ async def fin(target: Target) -> Proof | None:
     title="let part of a frame through, then a RST",
     seen="the link counted the bytes that it let through, and a RST went out behind them",
     params=(Param("keep", "bytes", 3, 1, 64, "bytes of the frame that still go through"),),
+    at_link=True,
 )
 async def cut(target: Target, **params: float) -> Proof | None:
     """The device has the head of a frame and waits for the rest, then the connection is reset."""

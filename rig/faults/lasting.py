@@ -36,6 +36,7 @@ async def _proven(
     "stall",
     title="send the first byte of a frame and no more: the device's server task waits in it",
     seen="the device's TCP acknowledged that one byte, and none followed",
+    at_link=True,
 )
 async def stall(target: Target) -> Proof | None:
     """One byte 0x81: ESP-IDF's HTTP server blocks in `recv` for up to 5 s."""
@@ -52,6 +53,7 @@ async def stall(target: Target) -> Proof | None:
         Param("direction", "0 both, 1 to the device, 2 to the server", 0, 0, 2, "which way"),
         _MEASURED_S,
     ),
+    at_link=True,
 )
 async def silence(target: Target, **params: float) -> Proof | None:
     """Nobody hears anything, and nobody is told. Proven by the first byte that is swallowed."""
@@ -71,6 +73,7 @@ async def silence(target: Target, **params: float) -> Proof | None:
     title="stop reading, so that the device's sends come to a stop",
     seen="bytes of the device lie unread and the window offered to it is zero",
     params=(_MEASURED_S,),
+    at_link=True,
 )
 async def closed_window(target: Target, **params: float) -> Proof | None:
     """The receive window closes; the device's send blocks, for up to 5 s in ESP-IDF's server."""
@@ -88,6 +91,7 @@ async def closed_window(target: Target, **params: float) -> Proof | None:
     title="pass bytes on late",
     seen="the link measured how long bytes waited",
     params=(Param("ms", "ms", 200, 1, 10_000, "how late"), _MEASURED_S),
+    at_link=True,
 )
 async def delay(target: Target, **params: float) -> Proof | None:
     """Both ways, in order."""
@@ -106,6 +110,7 @@ async def delay(target: Target, **params: float) -> Proof | None:
     title="let only so many bytes a second through to the device",
     seen="the link measured the rate that bytes really had",
     params=(Param("rate", "bytes/s", 200, 1, 1_000_000, "how many"), _MEASURED_S),
+    at_link=True,
 )
 async def trickle(target: Target, **params: float) -> Proof | None:
     """A frame comes in crumbs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import pkgutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -67,6 +67,8 @@ class Target:
     """What happens while the fault is on, for one that is made of others (`recycle`)."""
     tells_sockets: bool = True
     """Whether the device's log tells of sockets (a debug build), as far as was seen."""
+    swallow: Collection[str] = ()
+    """Faults that are made to miss (`*`: all), to test the rig itself."""
 
     @property
     def aim(self) -> Connection:
@@ -94,6 +96,13 @@ class Fault:
     """What it needs of the machine or the bench (`serial socket lines`, `root`, `talk`)."""
     aimed: bool = True
     """Whether it is aimed at one connection."""
+    at_link: bool = False
+    """Whether the link makes it, and swallows it where it is made to miss. Any other is left undone
+    by `strike` then."""
+
+    def missed_at(self, swallow: Collection[str]) -> bool:
+        """Whether `strike` leaves it undone because it is to miss."""
+        return not self.at_link and (self.name in swallow or "*" in swallow)
 
     def arguments(self, given: Mapping[str, float]) -> dict[str, float]:
         """The parameters with defaults filled in. Raises `BenchError` for what is not one."""
@@ -116,11 +125,12 @@ def fault(
     params: tuple[Param, ...] = (),
     needs: tuple[str, ...] = (),
     aimed: bool = True,
+    at_link: bool = False,
 ) -> Callable[[MakeFault], MakeFault]:
     """Declare the decorated function as the fault `name`."""
 
     def declare(make: MakeFault) -> MakeFault:
-        _declared[name] = Fault(name, title, seen, make, params, needs, aimed)
+        _declared[name] = Fault(name, title, seen, make, params, needs, aimed, at_link)
         return make
 
     return declare
@@ -166,6 +176,8 @@ async def strike(name: str, target: Target, **params: float) -> Proof | None:
             params=dict(arguments),
         )
     )
+    if declared.missed_at(target.swallow):
+        return None
     proof = await declared.make(target, **arguments)
     if proof is not None:
         target.history.append(

@@ -9,7 +9,7 @@ from rig.scenarios.stage import Stage
 @scenario(
     "baseline",
     title="connections that end in order, and a hand-off in order: nothing is broken on purpose",
-    cycles=5,
+    cycles=3,
     faults=("close",),
     required=(*REQUIRED_CHECKS, "served_again"),
 )

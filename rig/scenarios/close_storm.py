@@ -12,7 +12,7 @@ GUSTS = 40
 @scenario(
     "close-storm",
     title="many opens, closes, half frames and resets in an order that the seed decides",
-    cycles=2,
+    cycles=1,
     faults=("storm",),
     required=(*REQUIRED_CHECKS, "served_again"),
 )

@@ -10,7 +10,7 @@ from rig.scenarios.stage import Stage
 @scenario(
     "drop-queued",
     title="a connection drops while messages for it are queued (use after free before #57)",
-    cycles=3,
+    cycles=2,
     faults=("stall", "rst"),
     required=(*REQUIRED_CHECKS, "served_again"),
 )

@@ -59,7 +59,7 @@ async def _conversation(stage: Stage) -> None:
             f"message within {_PATIENCE_S:g} s, {TRIES} times, with nobody disturbing it",
             hint="is this a Sendspin device? `rig wire` and the serial log of the run show more",
         )
-    delays = (*stage.device.hello_delays, (hello.t - upgraded) / 1e9)
+    delays = (*stage.device.hello_delays, max(0, hello.t - upgraded) / 1e9)
     connection.greet()
     greeted = now_ns()
     state = await connection.expect("client/state", 2.0)

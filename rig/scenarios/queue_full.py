@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from rig.history import now_ns
 from rig.scenarios.device import HELLO_AT_ONCE_S
 from rig.scenarios.registry import REQUIRED_CHECKS, scenario
 from rig.scenarios.stage import DIAL_S, Lacking, Stage
 from rig.servers import Connection
+
+TRIES = 3
+"""How often a cycle begins anew when the mailbox was full only after the hello had gone."""
+QUIET_S = 0.5
+"""How long no state may come before all are taken to have arrived."""
 
 
 @scenario(
@@ -24,23 +30,45 @@ async def queue_full(stage: Stage) -> None:
     stage.need_talk()
     if (stage.device.sessions or 2) < 2:
         raise Lacking("the device serves one connection at a time: two are needed")
+    for _ in range(TRIES):
+        late = await _fall_due(stage)
+        if late is None:
+            break
+    if late is not None:
+        raise Lacking(
+            f"the bench's talk takes {late * 1e3:.0f} ms, and a hello is due "
+            f"{stage.device.hello_delay * 1e3:.0f} ms after its upgrade: the mailbox was full too "
+            "late; text for the console, or a quicker command, is needed"
+        )
+    await stage.probe()
+    await stage.settle()
+
+
+async def _fall_due(stage: Stage) -> float | None:
+    """One try. None when the mailbox was full in time, else how late it was, in s."""
     a = await stage.serve()
     delayed = stage.device.hello_delay >= HELLO_AT_ONCE_S
     b: Connection
     if delayed:
         b = await stage.connect()
+        upgraded = now_ns()
         await stage.strike("stall", a)
     else:
+        upgraded = None
         await stage.strike("stall", a)
         b = await stage.connect(upgrade=False)
         b.ask_upgrade()
+    late: float | None = None
 
     async def hello_falls_due() -> None:
+        nonlocal late
+        if upgraded is not None:
+            after = (now_ns() - upgraded) / 1e9
+            late = after if after >= stage.device.hello_delay else None
         await stage.step(1 + 2 * stage.device.hello_delay / stage.device.step)
 
-    await stage.strike("queue-full", a, act=hello_falls_due)
-    if delayed or await b.wait_upgrade(DIAL_S) == 101:
+    await stage.strike("queue-full", a, act=hello_falls_due, params={"within": QUIET_S})
+    if late is None and (delayed or await b.wait_upgrade(DIAL_S) == 101):
         await stage.hold(b)
     await stage.settle()
-    await stage.probe()
-    await stage.settle()
+    return late

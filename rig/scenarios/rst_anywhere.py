@@ -63,7 +63,7 @@ PHASES: tuple[Phase, ...] = (
 @scenario(
     "rst-anywhere",
     title="a RST in every phase of a connection's life, then a new server at once",
-    cycles=2,
+    cycles=1,
     faults=("rst", "cut"),
     required=(*REQUIRED_CHECKS, "served_again"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from rig.boards.base import Board
@@ -84,6 +84,8 @@ class Stage:
     cycle: int = 1
     memory: dict[str, object] = field(default_factory=dict)
     """What a scenario keeps from cycle to cycle."""
+    swallow: Collection[str] = ()
+    """Faults that are made to miss, to test the rig itself."""
 
     # -- connections ------------------------------------------------------------------------
 
@@ -201,6 +203,7 @@ class Stage:
             connection=connection,
             act=act,
             tells_sockets=self.device.tells_sockets,
+            swallow=self.swallow,
         )
         return await strike(fault, target, **(params or {}))
 
