@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from rig.boards import kind_class, kinds, nearest
+from rig.boards.network import INLINE, Network
 from rig.errors import BenchError
 
 DEFAULT_FILE = "bench.toml"
@@ -43,6 +44,7 @@ class Bench:
 
     path: Path | None = None
     boards: Mapping[str, BoardEntry] = field(default_factory=dict)
+    network: Network | None = None
 
 
 def find_bench(given: Path | None = None) -> Bench:
@@ -72,12 +74,14 @@ def parse_bench(source: bytes, path: Path) -> Bench:
         raise BenchError(*_syntax(path, source, error), hint="see docs/bench.md") from error
     reader = _Reader(path, source)
     for key in tables:
-        if key != "boards":
-            reader.fail((key,), f"unknown key '{key}'{nearest(key, ['boards'])}", "[boards.NAME]")
+        if key not in ("boards", "network"):
+            guess = nearest(key, ["boards", "network"])
+            reader.fail((key,), f"unknown key '{key}'{guess}", "[boards.NAME] or [network]")
     boards = tables.get("boards", {})
     if not isinstance(boards, dict):
         reader.fail(("boards",), "expected a table for each board", "[boards.NAME]")
-    return Bench(path, {name: reader.board(name, table) for name, table in boards.items()})
+    found = {name: reader.board(name, table) for name, table in boards.items()}
+    return Bench(path, found, reader.network(tables["network"]) if "network" in tables else None)
 
 
 def _read(path: Path) -> bytes:
@@ -139,17 +143,34 @@ class _Reader:
             known = sorted(kinds())
             guess = nearest(str(kind), known)
             self.fail((*key, "kind"), f"no kind of board '{kind}'{guess}", " or ".join(known))
-        return BoardEntry(name, kind, self._settings(key, kind, settings))
+        found = self._settings(key, kind_class(kind).Settings, settings, ["kind"])
+        return BoardEntry(name, kind, found)
 
-    def _settings(self, key: Path_, kind: str, table: dict[str, Any]) -> object:
-        cls = kind_class(kind).Settings
+    def network(self, table: object) -> Network:
+        """The `[network]` table."""
+        if not isinstance(table, dict):
+            self.fail(("network",), "'network' is no table", "[network]")
+        for name in INLINE:
+            if name in table:
+                self.fail(
+                    ("network", name),
+                    f"'{name}': a pass-phrase does not belong in a bench file",
+                    "passphrase_env = 'VARIABLE' or passphrase_file = 'FILE' instead",
+                )
+        found = self._settings(("network",), Network, dict(table), [])
+        assert isinstance(found, Network)
+        return found
+
+    def _settings(
+        self, key: Path_, cls: type[Any], table: dict[str, Any], others: list[str]
+    ) -> object:
         known = [field.name for field in fields(cls)]
         for name in table:
             if name not in known:
                 self.fail(
                     (*key, name),
-                    f"unknown key '{name}'{nearest(name, [*known, 'kind'])}",
-                    f"one of {', '.join([*known, 'kind'])}",
+                    f"unknown key '{name}'{nearest(name, [*known, *others])}",
+                    f"one of {', '.join([*known, *others])}",
                 )
         try:
             return msgspec.convert(table, cls, dec_hook=_path)
@@ -157,7 +178,7 @@ class _Reader:
             # "Expected `str`, got `int` - at `$.console`": its place is the key in this file.
             text, _, at = str(error).partition(" - at `$")
             inner = tuple(re.findall(r"\.([A-Za-z0-9_]+)", at))
-            last = ".".join(inner) or f"boards.{key[1]}"
+            last = ".".join(inner) or ".".join(key)
             self.fail((*key, *inner), f"{last}: {_lower(text)}", "what docs/bench.md says")
         except BenchError as error:
             # Settings that check themselves say which key it is by beginning with its name.
