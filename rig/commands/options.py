@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from rig.boards.base import Board
+from rig.boards.base import Board, FlashPort
 from rig.boards.lock_file import Holder
-from rig.errors import RigError
+from rig.errors import BenchError, RigError
+
+if TYPE_CHECKING:
+    from firmware_flasher.flasher import Reset
 
 Command = Callable[..., Any]
 
@@ -63,3 +66,35 @@ async def holding(board: Board, purpose: str, *, wait: bool = False) -> AsyncIte
 
     async with held(board, purpose, wait=wait, on_wait=on_wait):
         yield
+
+
+class _Bytes(click.ParamType[int]):
+    """A number of bytes, decimal or hexadecimal."""
+
+    name = "bytes"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        try:
+            return value if isinstance(value, int) else int(str(value), 0)
+        except ValueError:
+            self.fail(f"'{value}' is no number of bytes (4096 or 0x1000)", param, ctx)
+
+
+BYTES = _Bytes()
+"""The type of an option that takes a place or a size in flash."""
+
+
+def flash_access(board: Board) -> tuple[FlashPort, Reset | None]:
+    """The port to reach its flash by, and its own reset where the port has none.
+
+    Raises `BenchError` for a board without a flash port.
+    """
+    port = board.flash_port
+    if port is None:
+        raise BenchError(
+            f"the board '{board.name}' has no flash port",
+            hint="name one as `flash` in its bench table",
+        )
+    return port, board.reset if board.can_reset and port.before == "no-reset" else None
