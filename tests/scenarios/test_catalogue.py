@@ -1,0 +1,54 @@
+"""Each scenario, played once on a device that has no bugs: its faults are asked and seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rig.history.events import FaultAsked, FaultSeen, Frame, Held, UpgradeAnswered
+from rig.scenarios import Lacking, get_scenario
+
+pytestmark = pytest.mark.anyio
+
+
+def counts(events: list) -> set[str]:
+    return {event.fault for event in events}
+
+
+@pytest.mark.parametrize("name", ["baseline", "rst-anywhere", "close-storm", "drop-queued"])
+async def test_every_fault_that_a_scenario_declares_is_asked_and_seen(played, name):
+    scenario = get_scenario(name)
+    await scenario.play(played.stage)
+    assert counts(played.of(FaultAsked)) == set(scenario.faults)
+    assert counts(played.of(FaultSeen)) == set(scenario.faults)
+
+
+async def test_two_servers_are_both_held_and_both_greeted(played, speaker):
+    speaker.hello_delay = 0.1
+    played.stage.device = replace(played.stage.device, hello_delays=(0.1,))
+    await get_scenario("two-servers").play(played.stage)
+    hellos = [frame.conn for frame in played.of(Frame) if frame.type == "client/hello"]
+    assert {event.conn for event in played.of(Held)} == set(hellos)
+    assert len(played.of(UpgradeAnswered)) == 4
+
+
+async def test_queue_full_lacks_a_way_to_make_the_device_talk(played):
+    with pytest.raises(Lacking, match="talk = "):
+        await get_scenario("queue-full").play(played.stage)
+    assert played.of(FaultAsked) == []
+
+
+@pytest.mark.parametrize("name", ["two-servers", "drop-queued", "recycle-fd"])
+async def test_a_device_of_one_session_lacks_a_second(played, name):
+    played.stage.device = replace(played.stage.device, sessions=1)
+    with pytest.raises(Lacking, match="two are needed"):
+        await get_scenario(name).play(played.stage)
+
+
+async def test_a_storm_is_the_same_for_the_same_seed(played):
+    await get_scenario("close-storm").play(played.stage)
+    (asked,) = played.of(FaultAsked)
+    played.stage.rng.seed(1)
+    await get_scenario("close-storm").play(played.stage)
+    assert played.of(FaultAsked)[1].params == asked.params
