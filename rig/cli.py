@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "checks": Entry("rig.commands.checks:command", "List the checks.", _TEST),
     "wire": Entry("rig.commands.wire:command", "Show what crossed the wire in a run.", _TEST),
     "serve": Entry("rig.commands.serve:command", "Serve a board as a Sendspin server.", _TEST),
+    "fault": Entry("rig.commands.fault:command", "Make a network fault by hand.", _BOARD),
     "boards": Entry("rig.commands.boards:command", "List boards: port, address, state.", _BOARD),
     "flash": Entry("rig.commands.flash:command", "Write a firmware bundle and boot it.", _BOARD),
     "monitor": Entry("rig.commands.monitor:command", "Show a board's serial log, live.", _BOARD),
@@ -148,6 +149,26 @@ def cli(ctx: click.Context) -> None:
     """Break an ESP32's connection on purpose, prove it, and say whether the device survived."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.invoked_subcommand not in ("heal", "completion"):
+        _heal_after_a_killed_run()
+
+
+def _heal_after_a_killed_run() -> None:
+    """Take back what a killed run left on the network. Costs nothing when there is nothing."""
+    from rig.air.leftovers import folder, leftovers
+
+    if not leftovers(folder()):
+        return
+    from rig.air.healing import heal_leftovers
+
+    try:
+        report = heal_leftovers()
+    except RigError as error:
+        click.secho(f"warning: {error.message}", fg="yellow", err=True)
+        click.echo(f"  next: {error.hint}", err=True)
+        return
+    for what in report.healed:
+        click.echo(f"healed after a killed run: {what}", err=True)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

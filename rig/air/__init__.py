@@ -1,1 +1,4 @@
-"""air: see CONTRIBUTING.md for what lives here."""
+"""Faults on packets and radio: made by one small privileged process, always taken back.
+
+`rig.air.client.Air` is what the rig uses; `python -m rig.air.helper` is the process behind it.
+"""

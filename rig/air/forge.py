@@ -1,0 +1,143 @@
+"""Segments in another's name, right to the sequence number: built by scapy, sent marked.
+
+To the device they go out by the interface, so this host's own TCP knows nothing of them. To this
+host they come in by loopback, so the device knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from dataclasses import dataclass
+
+from rig.air.arp import send_frame, victim
+from rig.air.bounds import Way
+from rig.air.capture import Ear
+from rig.air.netfilter import FORGED_MARK
+from rig.air.protocol import Flow, Forgery, Side
+from rig.air.segment import ACK, FIN, PSH, RST, SYN, Half
+from rig.errors import FaultError
+
+ASK_S = 1.0
+_ASKS = 2
+_MASK = (1 << 32) - 1
+_FAR = 1 << 20
+"""Bytes beyond the window: no device offers so much."""
+
+End = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A segment to be sent in the name of `source`."""
+
+    source: End
+    destination: End
+    flags: int
+    seq: int
+    ack: int
+    window: int
+    payload: bytes = b""
+
+
+def ends(way: Way, flow: Flow, to: Side) -> tuple[End, End]:
+    """Who seems to send, and who receives."""
+    server, device = (way.own, flow.server_port), (way.address, flow.device_port)
+    return (server, device) if to == "device" else (device, server)
+
+
+def plan(what: Forgery, source: End, destination: End, sent: Half, rng: random.Random) -> Plan:
+    """The segment that `destination` takes for `source`'s next one, given what it sent."""
+    seq, ack, window = sent.next, sent.acked, sent.window
+    match what:
+        case "rst":
+            return Plan(source, destination, RST | ACK, seq, ack, 0)
+        case "fin":
+            return Plan(source, destination, FIN | ACK, seq, ack, window)
+        case "duplicate":
+            data = sent.last_data or b"\0"
+            return Plan(
+                source, destination, PSH | ACK, (seq - len(data)) & _MASK, ack, window, data
+            )
+        case "out-of-window":
+            far = (seq + _FAR) & _MASK
+            return Plan(source, destination, PSH | ACK, far, ack, window, b"beyond the window")
+        case "syn":
+            return Plan(source, destination, SYN, rng.getrandbits(32), 0, 5840)
+
+
+async def forge(ear: Ear, flow: Flow, what: Forgery, to: Side) -> Plan:
+    """Send one forged segment. Raises `FaultError` when the connection's numbers are not known."""
+    source, destination = ends(ear.way, flow, to)
+    sent = await _known(ear, source, destination)
+    made = plan(what, source, destination, sent, random.Random())
+    send(ear.way, made, to)
+    return made
+
+
+async def _known(ear: Ear, source: End, destination: End) -> Half:
+    """What `source` has sent so far: from the capture, else by asking the device.
+
+    A segment outside the window has to be answered with the numbers that are right (RFC 793, 3.9).
+    """
+    device, server = (
+        (destination, source) if destination[0] == ear.way.address else (source, destination)
+    )
+    for _ in range(_ASKS):
+        found = _from_both(ear, source, destination)
+        if found is not None:
+            return found
+        probe = Plan(server, device, ACK, random.getrandbits(32), random.getrandbits(32), 1024)
+        send(ear.way, probe, "device")
+        await ear.hear(lambda segment: segment.source == device, ASK_S)
+    raise FaultError(
+        f"the connection {source[0]}:{source[1]} to {destination[0]}:{destination[1]} is silent: "
+        "its sequence numbers are not known",
+        hint="is it open? `ss -tn` lists this host's connections",
+    )
+
+
+def _from_both(ear: Ear, source: End, destination: End) -> Half | None:
+    """The numbers for `source`'s next segment, by its own segments or by what answers them."""
+    own, other = ear.flows.half(source, destination), ear.flows.half(destination, source)
+    if other is None:
+        return None
+    if own is None:
+        return Half(next=other.acked, acked=other.next, window=5840)
+    # What was sent and lost is not what the receiver waits for: its acknowledgement says that.
+    return Half(other.acked, other.next, own.window, own.last_data)
+
+
+def packet(made: Plan) -> bytes:
+    """The IP packet, with its checksums."""
+    from scapy.layers.inet import IP, TCP
+
+    head = IP(src=made.source[0], dst=made.destination[0]) / TCP(
+        sport=made.source[1],
+        dport=made.destination[1],
+        flags=made.flags,
+        seq=made.seq,
+        ack=made.ack,
+        window=made.window,
+        options=[("MSS", 1460)] if made.flags == SYN else [],
+    )
+    return bytes(head / made.payload if made.payload else head)
+
+
+def send(way: Way, made: Plan, to: Side) -> None:
+    """Put it on its way. Raises `FaultError`."""
+    data = packet(made)
+    if to == "device":
+        if way.loopback:
+            macs = bytes(12)
+        else:
+            known = victim(way)
+            macs = bytes.fromhex((known.device_mac + known.own_mac).replace(":", ""))
+        send_frame(way.interface, macs + b"\x08\x00" + data)
+        return
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, FORGED_MARK)
+            raw.sendto(data, (made.destination[0], 0))
+    except OSError as error:
+        raise FaultError(f"this host lets nothing be forged to itself: {error.strerror}") from error

@@ -1,0 +1,125 @@
+"""The air helper: the rig's one privileged process, `python -m rig.air.helper`.
+
+Commands on stdin, answers on stdout (`rig.air.protocol`). The first command fixes the boards it may
+touch. It takes everything back when the pipe ends, on SIGTERM, SIGINT and SIGHUP, and, before
+anything else, what a helper that was killed left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from rig.air.effects import Effects
+from rig.air.journal import Journal
+from rig.air.netfilter import Tables
+from rig.air.privilege import NEEDED, missing
+from rig.air.protocol import LONGEST_LINE, Begin, Command, Done, Refused, decode_request, encode
+from rig.air.session import Outlet, Session
+from rig.air.traffic import Shaper
+from rig.air.undo import heal
+from rig.errors import FaultError, RigError
+
+
+async def _serve() -> int:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=LONGEST_LINE)
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    out, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout.buffer)
+    outlet = Outlet(out)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await _session(reader, outlet)
+    except asyncio.CancelledError:
+        return 0  # a signal: everything has been taken back on the way here
+    except RigError as error:
+        outlet.say(Refused(error=error.message, hint=error.hint))
+        return 1
+    finally:
+        transport.close()
+        out.close()
+
+
+async def _session(reader: asyncio.StreamReader, outlet: Outlet) -> int:
+    first = await _next(reader, outlet)
+    if first is None:
+        return 0
+    number, begin = first
+    if not isinstance(begin, Begin):
+        raise FaultError("the first command has to be `begin`")
+    await heal(Path(begin.journal))
+    shaper = Shaper()
+    try:
+        async with Tables() as tables:
+            with Journal(Path(begin.journal), begin.run) as journal:
+                session = Session(begin, Effects(begin.run, journal, tables, shaper), outlet)
+                outlet.say(Done(id=number, note=f"pid {os.getpid()}"))
+                try:
+                    while (request := await _next(reader, outlet)) is not None:
+                        outlet.say(await session.carry_out(*request))
+                finally:
+                    await session.close()
+    finally:
+        shaper.close()
+    return 0
+
+
+async def _next(reader: asyncio.StreamReader, outlet: Outlet) -> tuple[int, Command] | None:
+    """The next command; None at the pipe's end. What is none is refused, and the next one read."""
+    while True:
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError:
+            return None
+        except asyncio.LimitOverrunError as error:
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                await reader.readexactly(error.consumed)
+            outlet.say(Refused(error=f"a message of more than {LONGEST_LINE} bytes"))
+            continue
+        try:
+            request = decode_request(line)
+        except ValueError as error:
+            outlet.say(Refused(error=f"no command of the list: {error}"))
+            continue
+        return request.id, request.command
+
+
+async def _heal(folder: Path) -> int:
+    """Undo what dead helpers left, one line each on stdout."""
+    left = 0
+    for healed in await heal(folder):
+        for what in healed.undone:
+            sys.stdout.write(f"healed\t{what}\n")
+        if healed.left is not None:
+            left += 1
+            sys.stdout.write(f"left\t{healed.path.name}: {healed.left}\n")
+    return 1 if left else 0
+
+
+def main() -> int:
+    """`python -m rig.air.helper [heal FOLDER]`."""
+    lacking = missing()
+    if lacking:
+        error = f"the air helper lacks {' and '.join(lacking)}"
+        sys.stdout.buffer.write(encode(Refused(error=error, hint=NEEDED)))
+        return 77
+    match sys.argv[1:]:
+        case []:
+            return asyncio.run(_serve())
+        case ["heal", folder]:
+            return asyncio.run(_heal(Path(folder)))
+    sys.stderr.write("usage: python -m rig.air.helper [heal FOLDER]\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""What a living helper carries out: every command of the list, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from rig.air import arp, disturb, forge, rules
+from rig.air.bounds import Bounds
+from rig.air.capture import Ear, Ears, PcapFile
+from rig.air.effects import Effect, Effects
+from rig.air.protocol import (
+    AnyAnswer,
+    ArpHole,
+    Begin,
+    Capture,
+    Command,
+    Count,
+    Disturb,
+    Done,
+    Drop,
+    Forge,
+    Heal,
+    KillSocket,
+    Over,
+    Rate,
+    Refuse,
+    Refused,
+    Seen,
+    Shrink,
+    Status,
+    SynFlood,
+    encode,
+)
+from rig.air.segment import ACK, SYN, Segment
+from rig.air.sockets import destroy
+from rig.air.traffic import planned
+from rig.errors import FaultError, RigError
+
+_MOST_UNREAD = 1 << 20
+"""Bytes of packet messages that wait for a reader; what comes then is counted, not kept."""
+
+MOST_FORGERIES = 10_000
+"""Segments that one helper forges in its life."""
+FLOOD_PORTS = 61_100
+"""The first of this host's ports that a flood comes from; above what Linux gives to connections."""
+ARP_EVERY_S = 1.0
+"""A device asks again from time to time, and would hear the truth."""
+
+Carry = Callable[[Any, Effect], Awaitable[str]]
+
+
+class Outlet:
+    """Answers on stdout. Packets are the only ones that may be lost, and their loss is counted."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
+        self.lost = 0
+
+    def say(self, answer: AnyAnswer) -> None:
+        """Write one answer."""
+        if isinstance(answer, Seen) and self._transport.get_write_buffer_size() > _MOST_UNREAD:
+            self.lost += 1
+            return
+        self._transport.write(encode(answer))
+
+
+class Session:
+    """Carries out commands, one after the other."""
+
+    def __init__(self, begin: Begin, effects: Effects, outlet: Outlet) -> None:
+        """Raises `FaultError` for a board at an address that is never touched."""
+        self.begin = begin
+        self.bounds = Bounds(begin.boards)
+        self.effects = effects
+        self.outlet = outlet
+        self.ears = Ears()
+        self._forged: deque[tuple[tuple[str, int], int, int]] = deque(maxlen=256)
+        self._forgeries = 0
+        self._rng = random.Random()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._lasting: dict[type[Command], Carry] = {
+            Drop: self._drop,
+            Refuse: self._refuse,
+            Shrink: self._shrink,
+            Rate: self._rate,
+            KillSocket: self._kill_socket,
+            Disturb: self._disturb,
+            Capture: self._capture,
+            ArpHole: self._arp_hole,
+            SynFlood: self._syn_flood,
+        }
+
+    async def carry_out(self, number: int, command: Command) -> AnyAnswer:
+        """Do one command. Never raises for what the command asks."""
+        try:
+            return await self._carry_out(number, command)
+        except RigError as error:
+            return Refused(id=number, error=error.message, hint=error.hint)
+        except OSError as error:
+            return Refused(id=number, error=f"the system refused: {error.strerror or error}")
+
+    async def _carry_out(self, number: int, command: Command) -> AnyAnswer:
+        match command:
+            case Count():
+                return Done(id=number, counts=await self.effects.counts(self._up(command.effect)))
+            case Heal(effect=None):
+                await self.effects.end_all()
+                return Done(id=number)
+            case Heal(effect=int(which)):
+                return Done(id=number, counts=await self.effects.end(self._up(which)))
+            case Status():
+                return Done(id=number, counts={"effects": len(self.effects.up)})
+            case Begin():
+                raise FaultError("the boards are fixed: only the first command may name them")
+            case Forge():
+                return await self._forge(number, command)
+        carry = self._lasting.get(type(command))
+        if carry is None:
+            raise FaultError(f"{type(command).__name__} is not available here")
+        return await self._last(number, command, carry)
+
+    async def _last(self, number: int, command: Any, carry: Carry) -> AnyAnswer:
+        """A fault that lasts `command.seconds`, then ends by itself."""
+        effect = self.effects.new()
+        try:
+            note = await carry(command, effect)
+        except BaseException:
+            await self.effects.end(effect)
+            raise
+        loop = asyncio.get_running_loop()
+        effect.timer = loop.call_later(command.seconds, self._time_is_up, effect)
+        return Done(id=number, effect=effect.number, note=note)
+
+    def _up(self, number: int) -> Effect:
+        effect = self.effects.up.get(number)
+        if effect is None:
+            raise FaultError(f"there is no fault {number}", hint="it may have ended by itself")
+        return effect
+
+    def _time_is_up(self, effect: Effect) -> None:
+        self.stop(effect, "its time is up")
+
+    def stop(self, effect: Effect, why: str) -> None:
+        """End an effect from a callback, and say so."""
+        if effect.number in self.effects.up:
+            task = asyncio.ensure_future(self._stop(effect, why))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def _stop(self, effect: Effect, why: str) -> None:
+        counts: dict[str, int] = {}
+        try:
+            counts = await self.effects.end(effect)
+        except RigError as error:
+            why = f"{why}; {error.message}"
+        self.outlet.say(Over(effect=effect.number, why=why, counts=counts))
+
+    async def close(self) -> None:
+        """Take everything back. Raises `FaultError` when something stayed."""
+        for task in tuple(self._ending):
+            await task
+        try:
+            await self.effects.end_all()
+        finally:
+            self.ears.close()
+
+    # -- the faults that last ------------------------------------------------------------------
+
+    async def _drop(self, command: Drop, effect: Effect) -> str:
+        await self.effects.make(effect, rules.drop(self.bounds.way(command.board), command))
+        return ""
+
+    async def _refuse(self, command: Refuse, effect: Effect) -> str:
+        await self.effects.make(effect, rules.refuse(self.bounds.way(command.board), command))
+        return ""
+
+    async def _shrink(self, command: Shrink, effect: Effect) -> str:
+        await self.effects.make(effect, rules.shrink(self.bounds.way(command.board), command))
+        return ""
+
+    async def _rate(self, command: Rate, effect: Effect) -> str:
+        way = self.bounds.way(command.board)
+        await self.effects.limit(effect, way, planned(way, self.begin.run), command.kbit)
+        return ""
+
+    async def _kill_socket(self, command: KillSocket, effect: Effect) -> str:
+        way = self.bounds.way(command.board)
+        plan = rules.silence_flow(way, command.flow, "to_device")
+        await self.effects.make(effect, plan)  # first: the kernel's RST must not get out
+        await destroy(way, command.flow)
+        return ""
+
+    async def _disturb(self, command: Disturb, effect: Effect) -> str:
+        way = self.bounds.way(command.board)
+        queue = disturb.Disturber(command)
+        effect.closers.append(queue.close)
+        effect.counters.append(lambda: dict(queue.counts))
+        for native in (True, False):
+            plan = rules.queue(way, command.way, command.flow, queue.queue, native=native)
+            try:
+                await self.effects.make(effect, plan)
+            except FaultError:
+                if not native:
+                    raise
+                continue
+            break
+        return "by a packet queue in user space"
+
+    async def _capture(self, command: Capture, effect: Effect) -> str:
+        ear = self.ears.on(self.bounds.way(command.board))
+        if command.file is not None:
+            if self.begin.folder is None:
+                raise FaultError("no folder for captures was named at the start")
+            file = PcapFile(Path(self.begin.folder) / command.file, command.packets)
+            ear.files.append(file)
+            effect.closers.append(lambda: _forget(ear, file))
+        left = command.packets
+
+        def seen(now: int, segment: Segment, again: bool) -> None:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                self.outlet.say(self._seen(effect.number, now, segment, again))
+
+        ear.listeners.append(seen)
+        effect.closers.append(lambda: ear.listeners.remove(seen))
+        effect.counters.append(lambda: dict(ear.counts) | {"unread": self.outlet.lost})
+        return command.file or ""
+
+    def _seen(self, effect: int, now: int, segment: Segment, again: bool) -> Seen:
+        return Seen(
+            effect=effect,
+            t=now,
+            source=f"{segment.source[0]}:{segment.source[1]}",
+            destination=f"{segment.destination[0]}:{segment.destination[1]}",
+            flags=segment.letters,
+            seq=segment.seq,
+            ack=segment.ack,
+            length=len(segment.payload),
+            window=segment.window,
+            retransmission=again,
+            forged=(segment.source, segment.seq, segment.flags) in self._forged,
+        )
+
+    async def _arp_hole(self, command: ArpHole, effect: Effect) -> str:
+        way = self.bounds.way(command.board)
+        victim = arp.victim(way)
+        ear = self.ears.on(way)
+        self.effects.note(effect, victim)
+        nowhere = ear.counts["nowhere"]
+        effect.counters.append(lambda: {"to_server": ear.counts["nowhere"] - nowhere})
+        self._again_and_again(effect, ARP_EVERY_S, None, lambda: arp.mislead(victim))
+        return f"{victim.device} was told that {victim.own} is at nobody's link address"
+
+    async def _syn_flood(self, command: SynFlood, effect: Effect) -> str:
+        way = self.bounds.way(command.board)
+        ear = self.ears.on(way)
+        first, last = FLOOD_PORTS, FLOOD_PORTS + command.count - 1
+        await self.effects.make(effect, rules.ignore_answers(way, first, last))
+        ports = iter(range(first, last + 1))
+        sent = 0
+
+        def one() -> None:
+            nonlocal sent
+            ends = (way.own, next(ports)), (way.address, command.port)
+            forge.send(way, forge.Plan(*ends, SYN, self._rng.getrandbits(32), 0, 5840), "device")
+            sent += 1
+
+        answered: set[int] = set()
+
+        def heard(_now: int, segment: Segment, _again: bool) -> None:
+            if segment.flags & (SYN | ACK) == SYN | ACK and first <= segment.destination[1] <= last:
+                answered.add(segment.destination[1])
+
+        ear.listeners.append(heard)
+        effect.closers.append(lambda: ear.listeners.remove(heard))
+        effect.counters.append(lambda: {"sent": sent, "answered": len(answered)})
+        self._again_and_again(effect, 1 / command.per_second, command.count, one)
+        return ""
+
+    def _again_and_again(
+        self, effect: Effect, every: float, times: int | None, do: Callable[[], None]
+    ) -> None:
+        """Do it now, and again `every` s, until the effect ends or it was done `times`."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        done = 0
+
+        def turn() -> None:
+            nonlocal timer, done
+            try:
+                do()
+            except FaultError as error:
+                self.stop(effect, error.message)
+                return
+            done += 1
+            if times is None or done < times:
+                timer = loop.call_later(every, turn)
+
+        turn()
+        effect.closers.append(lambda: timer.cancel() if timer is not None else None)
+
+    # -- what is done once -----------------------------------------------------------------------
+
+    async def _forge(self, number: int, command: Forge) -> Done:
+        if self._forgeries >= MOST_FORGERIES:
+            raise FaultError(f"a run may forge {MOST_FORGERIES} segments, and has")
+        self._forgeries += 1
+        ear = self.ears.on(self.bounds.way(command.board))
+        made = await forge.forge(ear, command.flow, command.what, command.to)
+        self._forged.append((made.source, made.seq, made.flags))
+        counts = {"seq": made.seq, "ack": made.ack, "length": len(made.payload)}
+        return Done(id=number, counts=counts)
+
+
+def _forget(ear: Ear, file: PcapFile) -> None:
+    ear.files.remove(file)
+    file.close()

@@ -1,0 +1,98 @@
+"""Taking changes back: a living helper's own, and those of a dead one from its journal."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.air import journal
+from rig.air.arp import announce
+from rig.air.journal import Arp, Change, Qdisc
+from rig.air.leftovers import leftovers
+from rig.air.netfilter import Tables
+from rig.air.traffic import Shaper
+from rig.errors import FaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """What was done about one journal."""
+
+    path: Path
+    undone: tuple[str, ...] = ()
+    """What was still there and was taken back, in words."""
+    left: str | None = None
+    """Why it was left alone."""
+
+
+async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
+    """Take one change back; False: nothing was left of it. Raises `FaultError`."""
+    if isinstance(change, Qdisc):
+        return await shaper.remove(change)
+    if isinstance(change, Arp):
+        return announce(change)
+    return await tables.remove(change.family, change.name)
+
+
+def words(change: Change) -> str:
+    """A change in words."""
+    if isinstance(change, Qdisc):
+        return f"rate limit on {change.interface} (qdisc {change.handle:x}:)"
+    if isinstance(change, Arp):
+        return f"wrong ARP entry in {change.device}"
+    return f"nftables table {change.family} {change.name}"
+
+
+async def heal(folder: Path) -> list[Healed]:
+    """Undo what dead helpers left in this network namespace, journal by journal."""
+    return [await _heal(path) for path in leftovers(folder)]
+
+
+async def _heal(path: Path) -> Healed:
+    try:
+        with journal.adopt(path) as mine:
+            if not mine:
+                return Healed(path, left="its helper lives, or it is being healed")
+            changes = _remaining(path)
+            undone = await _undo_all(changes)
+            journal.forget(path)
+            return Healed(path, tuple(undone))
+    except OSError as error:
+        return Healed(path, left=error.strerror or str(error))
+    except FaultError as error:
+        return Healed(path, left=error.message)
+
+
+def _remaining(path: Path) -> list[Change]:
+    """What may be left of a journal's changes. Raises `FaultError`: another namespace's."""
+    head, changes = journal.read(path)
+    if head is None or head.boot != journal.boot_id():
+        return []
+    if head.netns != journal.netns():
+        if _namespace_lives(head.netns):
+            raise FaultError(f"it is of another network namespace ({head.netns})")
+        return []
+    return changes
+
+
+async def _undo_all(changes: list[Change]) -> list[str]:
+    if not changes:
+        return []
+    shaper = Shaper()
+    try:
+        async with Tables() as tables:
+            return [words(each) for each in changes if await undo(each, tables, shaper)]
+    finally:
+        shaper.close()
+
+
+def _namespace_lives(inode: int) -> bool:
+    """Whether any process, or a name that `ip netns` gave, keeps that namespace alive."""
+    for place in [*Path("/proc").glob("[0-9]*/ns/net"), *Path("/run/netns").glob("*")]:
+        try:
+            if os.stat(place).st_ino == inode:  # noqa: PTH116 (a magic link)
+                return True
+        except OSError:
+            continue
+    return False
