@@ -44,9 +44,13 @@ class _Scenario:
     asked: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     cycles: int = 0
+    whole: int = 0
+    """Cycles that were played to their end."""
     proven: int = 0
     bounds: list[tuple[int, int]] = field(default_factory=list)
     """(first event, cycle number) of the cycles; thinned out never: 16 bytes a cycle."""
+    cut_short: tuple[int, str] | None = None
+    """The first cycle that could not be played to its end, and why."""
     cycle: _Cycle | None = None
 
     def take(self, entry_n: int, event: ev.Event) -> None:
@@ -54,8 +58,13 @@ class _Scenario:
             case ev.CycleStarted(cycle=number):
                 self.cycle = _Cycle(number, entry_n)
                 self.bounds.append((entry_n, number))
+            case ev.CycleEnded(cycle=number, cut_short=str(why)):
+                self.cycles += 1
+                self.cut_short = self.cut_short or (number, why)
+                self.cycle = None
             case ev.CycleEnded():
                 self.cycles += 1
+                self.whole += 1
                 if self.cycle is not None and self.cycle.asked == self.cycle.seen:
                     self.proven += 1
                 self.cycle = None
@@ -185,9 +194,13 @@ def _doubt(told: _Scenario) -> str | None:
         return "the history ends in the middle of the scenario"
     if told.end.outcome != "done":
         return told.end.reason or told.end.outcome
+    if told.cut_short is not None and not told.whole:
+        return f"cycle {told.cut_short[0]} was cut short: {told.cut_short[1]}"
     unseen = [fault for fault in sorted(told.asked) if not told.seen[fault]]
     if unseen:
-        return f"the fault {unseen[0]} was asked {told.asked[unseen[0]]} times and never seen"
+        times = told.asked[unseen[0]]
+        asked = "once" if times == 1 else f"{times} times"
+        return f"the fault {unseen[0]} was asked {asked} and never seen"
     if told.start.needs_fault and not told.seen:
         return "no fault was seen"
     if told.cycles == 0:

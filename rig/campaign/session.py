@@ -272,7 +272,7 @@ class Session:
                 return f"cycle {cycle} did not end within {timeout:g} s"
             except ServerError as error:
                 self.history.append(ev.Note(t=now_ns(), text=error.message))
-                await self._end_cycle(scenario, stage)
+                await self._end_cycle(scenario, stage, cut_short=error.message)
                 await self._still_there()
                 continue
             except Crashed:
@@ -296,10 +296,21 @@ class Session:
                 task.cancel()
             await asyncio.gather(playing, crash, return_exceptions=True)
 
-    async def _end_cycle(self, scenario: Scenario, stage: Stage, *, settle: bool = True) -> None:
+    async def _end_cycle(
+        self,
+        scenario: Scenario,
+        stage: Stage,
+        *,
+        settle: bool = True,
+        cut_short: str | None = None,
+    ) -> None:
         if settle:
             await stage.settle()
-        self.history.append(ev.CycleEnded(t=now_ns(), scenario=scenario.name, cycle=stage.cycle))
+        self.history.append(
+            ev.CycleEnded(
+                t=now_ns(), scenario=scenario.name, cycle=stage.cycle, cut_short=cut_short
+            )
+        )
 
     async def _after_crash(self, scenario: Scenario, stage: Stage) -> None:
         """Let the record be completed, wait for the board, see whether it serves again."""
@@ -331,7 +342,10 @@ class Session:
     async def _still_there(self) -> None:
         """After a connection could not be had: is the device there at all?"""
         try:
-            await self.server.connect(timeout=BACK_S)
+            connection = await self.server.connect(timeout=BACK_S)
+            if (status := await connection.upgrade(BACK_S)) != 101:
+                found = "gave none" if status is None else f"answered {status}"
+                raise ServerError(f"expected the upgrade answer 101, it {found}")
         except ServerError as error:
             if self._crash.is_set():
                 return

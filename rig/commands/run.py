@@ -114,6 +114,11 @@ def command(
     device = open_board(board, find_bench(bench))
     bundle = _bundle(device, firmware, no_flash)
     folder = new_out(Path("out"), board) if out is None else out
+    if (folder / HISTORY_FILE).exists():
+        raise BenchError(
+            f"{folder} holds a run already: a history is never overwritten",
+            hint="choose another --out, or move the old run away",
+        )
     plan = Plan(
         scenarios=chosen,
         seed=seed,

@@ -95,6 +95,8 @@ class CycleEnded(Event):
 
     scenario: str
     cycle: int
+    cut_short: str | None = None
+    """Why it could not be played to its end; None: it was, or the device crashed in it."""
 
 
 @_event

@@ -42,7 +42,14 @@ class Told:
         )
         return self
 
-    def cycle(self, number: int, *, seen: bool = True, crash: bool = False) -> Told:
+    def cycle(
+        self,
+        number: int,
+        *,
+        seen: bool = True,
+        crash: bool = False,
+        cut_short: str | None = None,
+    ) -> Told:
         self.add(ev.CycleStarted, scenario="s", cycle=number)
         self.fault_id += 1
         self.add(ev.FaultAsked, id=self.fault_id, fault="rst")
@@ -50,7 +57,7 @@ class Told:
             self.add(ev.FaultSeen, id=self.fault_id, fault="rst", how="TcpReset")
         if crash:
             self.add(ev.CrashBegan, board="b", crash=1, kind="panic", line=3, text="Guru")
-        self.add(ev.CycleEnded, scenario="s", cycle=number)
+        self.add(ev.CycleEnded, scenario="s", cycle=number, cut_short=cut_short)
         return self
 
     def done(self, name: str, outcome: str = "done", reason: str | None = None) -> Told:

@@ -42,6 +42,19 @@ def test_a_cycle_whose_fault_was_missed_does_not_count_for_the_bound(told):
     assert (scenario.cycles, scenario.proven_cycles) == (2, 1)
 
 
+def test_a_scenario_whose_every_cycle_was_cut_short_is_inconclusive_and_says_why(told):
+    told.run().scenario("s", "no_crash").cycle(1, cut_short="no upgrade answer").done("s")
+    (scenario,) = judge(told.end()).scenarios
+    assert scenario.verdict is Verdict.INCONCLUSIVE
+    assert scenario.reason == "cycle 1 was cut short: no upgrade answer"
+
+
+def test_a_cycle_that_was_cut_short_does_not_count_for_the_bound(told):
+    told.run().scenario("s", "no_crash").cycle(1).cycle(2, cut_short="gone").done("s")
+    (scenario,) = judge(told.end()).scenarios
+    assert (scenario.cycles, scenario.proven_cycles) == (2, 1)
+
+
 def test_a_failure_stands_even_if_the_fault_was_never_seen(told):
     told.run().scenario("s", "no_crash").cycle(1, seen=False, crash=True).done("s")
     assert judge(told.end()).verdict is Verdict.FAIL

@@ -118,6 +118,21 @@ def test_an_unknown_scenario_names_the_nearest_and_is_wrong_use(rig):
     assert done.stdout == ""
 
 
+def test_a_misspelt_fault_to_swallow_is_wrong_use(rig):
+    done = rig("run", "baseline", "--swallow", "rts")
+    assert done.returncode == 2
+    assert "did you mean 'rst'" in done.stderr
+
+
+def test_an_old_run_is_neither_overwritten_nor_given_for_the_new_one(rig):
+    (rig.home / "old").mkdir()
+    (rig.home / "old" / "history.jsonl").touch()
+    done = rig("run", "baseline", "--out", "old", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "never overwritten" in done.stderr
+
+
 def test_a_missing_bundle_is_wrong_use(rig):
     done = rig("run", "baseline", "--firmware", str(rig.home / "nowhere"))
     assert done.returncode == 2
