@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
 from pathlib import Path
@@ -13,6 +14,7 @@ from rig.errors import FaultError
 
 _ETHERTYPE, _REPLY = 0x0806, 2
 _IN_TABLE = 0x2
+_SIOCGIFHWADDR = 0x8927
 
 
 def reply(
@@ -46,12 +48,21 @@ def victim(way: Way) -> Arp:
     for line in Path("/proc/net/arp").read_text().splitlines()[1:]:
         address, _, flags, mac, _, interface = line.split()
         if address == way.address and interface == way.interface and int(flags, 16) & _IN_TABLE:
-            own = Path(f"/sys/class/net/{way.interface}/address").read_text().strip()
-            return Arp(way.interface, way.address, mac, way.own, own)
+            return Arp(way.interface, way.address, mac, way.own, _own_mac(way.interface))
     raise FaultError(
         f"the link address of {way.board} ({way.address}) is not known",
         hint="let it be reached first: this host has no ARP entry for it",
     )
+
+
+def _own_mac(interface: str) -> str:
+    """This host's link address; by ioctl, for /sys shows the namespace that mounted it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            told = fcntl.ioctl(sock, _SIOCGIFHWADDR, struct.pack("256s", interface.encode()))
+        except OSError as error:
+            raise FaultError(f"{interface} has no link address: {error.strerror}") from error
+    return told[18:24].hex(":")
 
 
 def mislead(arp: Arp) -> None:

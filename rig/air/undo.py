@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from rig.air.leftovers import leftovers
 from rig.air.netfilter import Tables
 from rig.air.traffic import Shaper
 from rig.errors import FaultError
+
+LOCKTIME_S = 1.1
+"""A Linux host believes no second answer within a second of the first (`neigh/*/locktime`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,9 @@ async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
     if isinstance(change, Qdisc):
         return await shaper.remove(change)
     if isinstance(change, Arp):
-        return announce(change)
+        told = announce(change)
+        await asyncio.sleep(LOCKTIME_S)
+        return announce(change) or told
     return await tables.remove(change.family, change.name)
 
 
