@@ -20,22 +20,38 @@ def _dump(reader: CrashReader, line: Line) -> bool:
     if not (match := forms.DUMP.search(line.text)):
         return False
     draft = reader.open
+    if _watched(reader):
+        return True
     if draft is None or draft.ended or draft.previous_boot:
-        draft = reader.crash("panic", line)
+        draft = reader.headless(line)
     if draft.core is None:
         draft.core = int(match["core"])
     draft.touched()
     return True
 
 
+def _watched(reader: CrashReader) -> bool:
+    """Whether a dump here is a task watchdog's that goes on: it shows what was running."""
+    pending, draft = reader.pending, reader.open
+    if pending is None or not pending.printing or (draft is not None and not draft.ended):
+        return False
+    pending.quiet = 0
+    return True
+
+
 def registers(reader: CrashReader, line: Line) -> bool:
     """A row of the register dump."""
     draft = reader.open
+    if _watched(reader):
+        if reader.pending is not None and not reader.pending.backtrace:
+            row = dict(line.registers)
+            reader.pending.backtrace = [row[name] for name in ("MEPC", "RA") if name in row]
+        return True
     if draft is None or draft.ended:
         names = {name for name, _ in line.registers}
         if not (names & _TELLING and len(names) > 1 and "saved pc" not in line.low):
             return False
-        draft = reader.crash("panic", line)
+        draft = reader.headless(line)
     elif draft.previous_boot:
         return False
     for name, value in line.registers:
@@ -77,7 +93,7 @@ def _found(reader: CrashReader, line: Line, rest: str) -> bool:
             return False
         if reader.last is not None and reader.same_boot and reader.last.backtrace == line.frames:
             return True  # a decoder prints it again
-        draft = reader.crash("panic", line)
+        draft = reader.headless(line)
     draft.touched()
     if draft.traced and frames and frames[0] not in draft.backtrace:
         return True  # another core's
@@ -133,6 +149,8 @@ def _decoded(reader: CrashReader, line: Line) -> bool:
 
 def stack(reader: CrashReader, line: Line) -> bool:
     """A line of the stack memory that a RISC-V panic prints."""
+    if _watched(reader):
+        return True
     draft = reader.open
     if draft is None or draft.ended or line.stack is None:
         return False

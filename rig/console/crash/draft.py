@@ -113,8 +113,11 @@ class Draft:
         if "sanitizer" in self.evidence:
             arch = "host"
         trace = self.backtrace
-        if not trace and "MEPC" in self.registers:
-            trace = [self.registers[name] for name in ("MEPC", "RA") if name in self.registers]
+        if not trace and arch == "riscv":
+            # The ROM of the ESP32-P4 says PC where ESP-IDF says MEPC.
+            first = "MEPC" if "MEPC" in self.registers else "PC"
+            if first in self.registers:
+                trace = [self.registers[name] for name in (first, "RA") if name in self.registers]
         stack = number_of(self.registers.get("SP") or self.registers.get("A1"))
         code = number_of(trace[0] if trace else self.pc)
         line = self.asserted.get("line")

@@ -138,8 +138,7 @@ class CrashReader:
             draft.went_on += 1
         else:
             draft.quiet += 1
-        limit = 1 if draft.previous_boot else GONE_ON
-        if draft.went_on >= limit or draft.quiet > QUIET:
+        if draft.went_on >= GONE_ON or draft.quiet > QUIET:
             self._finish()
 
     # -- crashes ---------------------------------------------------------------------------------
@@ -160,6 +159,13 @@ class CrashReader:
         else:
             draft.witness(kind)
         return draft
+
+    def headless(self, line: Line) -> Draft:
+        """A crash's body without its head: ESP-IDF 3 aborts so after a failed check."""
+        self._close_check()
+        if self.open is not None and not self.open.ended and not self.open.previous_boot:
+            return self.open
+        return self.crash("panic", line)
 
     def begin(self, draft: Draft) -> Draft:
         """Open a draft, with what is known of the boot and the log before it."""

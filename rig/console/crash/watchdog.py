@@ -26,6 +26,8 @@ class Pending:
     backtrace: list[str] = field(default_factory=list)
     quiet: int = 0
     went_on: int = 0
+    printing: bool = False
+    """It prints what the processors were doing: on RISC-V the registers, which are no panic's."""
 
     def age(self, went_on: bool) -> None:
         """Another line came that is no part of it."""
@@ -60,6 +62,8 @@ def _tagged(reader: CrashReader, line: Line) -> bool:
         pending = reader.watchdog(Pending(reader.number, line.text))
     if match["task"] and pending is not None and pending.task is None:
         pending.task = match["task"].strip()
+    if pending is not None and "print cpu" in line.low:
+        pending.printing = True
     if match["abort"] and pending is not None:
         _aborts(reader, line, pending)
     return True

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from rig.console.crash import Began, CrashReader, Finished, Reset
+from rig.console.crash import Began, CrashReader, Finished, Reset, Warned
 from rig.history.crash import CrashRecord
 
 
@@ -268,3 +268,78 @@ def test_a_failed_check_is_the_reason_of_the_abort_after_it(crash: Any, boot: li
 def test_a_failed_check_whose_abort_was_lost_is_a_crash_all_the_same(after: list[str]) -> None:
     (record,) = read([*CHECK, *after])
     assert (record.kind, record.line, record.reason) == ("abort", 1, WORDS)
+
+
+RISCV_ROWS = [
+    "Core  0 register dump:",
+    "MEPC    : 0x42001000  RA      : 0x42001100  SP      : 0x3fc90000  GP      : 0x3fc80000",
+    "MSTATUS : 0x00001881  MTVEC   : 0x40380001  MCAUSE  : 0x00000007  MTVAL   : 0x00000010",
+]
+WATCHDOG = [
+    "E (9000) task_wdt: Task watchdog got triggered. The following tasks did not reset:",
+    "E (9000) task_wdt:  - IDLE (CPU 0)",
+    "E (9000) task_wdt: Tasks currently running:",
+    "E (9000) task_wdt: CPU 0: worker",
+]
+PRINTING = "E (9000) task_wdt: Print CPU 0 (current core) registers"
+
+
+def test_the_registers_of_a_watchdog_that_goes_on_are_no_crash() -> None:
+    stack = [
+        f"3fc9{n:04x}: 0x00000000 0x42001200 0x00000000 0x00000000" for n in range(0, 1024, 16)
+    ]
+    once = [*WATCHDOG, PRINTING, *RISCV_ROWS, "", "Stack memory:", *stack]
+    lines = [*once, *once, "I (9100) app: on", "I (9200) app: on"]
+    reader = CrashReader()
+    events = [event for n, text in enumerate(lines, 1) for event in reader.feed(n, text)]
+    warned = [event for event in (*events, *reader.flush()) if isinstance(event, Warned)]
+    assert read(lines) == []
+    assert [(w.kind, w.line, w.task, w.backtrace) for w in warned] == [
+        ("task_wdt", 1, "IDLE", ("0x42001000", "0x42001100")),
+        ("task_wdt", len(once) + 1, "IDLE", ("0x42001000", "0x42001100")),
+    ]
+
+
+def test_the_registers_of_a_watchdog_that_aborts_are_the_crash() -> None:
+    (crash,) = read([*WATCHDOG, "E (9000) task_wdt: Aborting.", PRINTING, *RISCV_ROWS])
+    assert (crash.kind, crash.line, crash.pc) == ("task_wdt", 1, "0x42001000")
+
+
+def test_a_rom_that_says_pc_on_riscv_gives_its_two_frames() -> None:
+    (crash,) = read(
+        [
+            "Guru Meditation Error: Core 0 panic'ed (Illegal instruction)",
+            "PC      : 0x4ff01000  RA      : 0x4fc02000  SP      : 0x4ff3c000",
+            "MSTATUS : 0x00001880  MCAUSE  : 0x38000002  MTVAL   : 0x00000000",
+        ]
+    )
+    assert crash.backtrace == ("0x4ff01000", "0x4fc02000")
+
+
+def test_a_report_goes_on_behind_a_log_record_between_its_lines() -> None:
+    (crash,) = read(
+        [
+            "[10:00:00][E][esp32.crash:332]: *** CRASH DETECTED ON PREVIOUS BOOT ***",
+            "[10:00:00][E][esp32.crash:335]:   Reason: Task WDT",
+            "[10:00:00][D][sensor:094]: 'Light': Sending state 3",
+            "[10:00:00][E][esp32.crash:339]:   Crashed core: 1",
+            "[10:00:00][E][esp32.crash:340]:   PC:  0x400D1000  (fault location)",
+        ]
+    )
+    assert (crash.kind, crash.core, crash.pc) == ("task_wdt", 1, "0x400D1000")
+
+
+@pytest.mark.parametrize(
+    "body", [["", "Backtrace:0x400d1000:0x3ffb0000 0x400d2000:0x3ffb0020"], RISCV_ROWS]
+)
+def test_a_failed_check_and_the_body_under_it_are_one_abort(body: list[str]) -> None:
+    (crash,) = read(
+        [
+            "ESP_ERROR_CHECK failed: esp_err_t 0x103 (ESP_ERR_INVALID_STATE) at 0x400d1234",
+            'file: "./main.c" line 3',
+            "func: app_main",
+            "expression: begin()",
+            *body,
+        ]
+    )
+    assert (crash.kind, crash.line, len(crash.backtrace)) == ("abort", 1, 2)
