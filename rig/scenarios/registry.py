@@ -33,6 +33,19 @@ STANDARD_CHECKS = (
     "uptime_never_falls",
     "no_connection_leaked",
     "opening_first_serial",
+    "opened_once",
+    "state_first",
+    "commands_shown",
+    "time_bursts",
+    "loser_not_told",
+    "handoff_table",
+    "one_server_at_a_time",
+    "goodbye_reason_known",
+    "goodbye_last",
+    "unproven_reaped",
+    "pings_answered",
+    "close_answered",
+    "frames_framed_right",
 )
 """What every scenario is judged by."""
 

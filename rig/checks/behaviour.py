@@ -1,0 +1,78 @@
+"""What a device's version does differently, and how a history tells which one it is.
+
+No version number is trusted: an application's own number is not sendspin-cpp's. A behaviour counts
+as present only where the device showed a sign that came with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rig.history.events import Event, Frame, LogLine
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """A behaviour that came with a version, and its signs in a history."""
+
+    name: str
+    since: str
+    """The first sendspin-cpp version that has it."""
+    source: str
+    log_lines: tuple[tuple[str, str], ...]
+    """(log tag, start of the message): lines that only such versions print."""
+    device_info: tuple[str, ...]
+    """Fields of client/hello's `device_info` that only such versions send."""
+
+    def shown_by(self, event: Event) -> bool:
+        """Whether `event` is a sign of this behaviour."""
+        match event:
+            case LogLine(component=str(tag), message=str(text)):
+                return any(tag == t and text.startswith(start) for t, start in self.log_lines)
+            case Frame(sender="device", type="client/hello"):
+                info = payload_of(event).get("device_info")
+                return isinstance(info, dict) and any(key in info for key in self.device_info)
+            case _:
+                return False
+
+
+PROVE_THEN_ADMIT = Behaviour(
+    name="prove-then-admit",
+    since="v0.7.0",
+    source="sendspin-cpp v0.7.0 connection_manager.cpp: a connection waits in the nursery until "
+    "both hellos are through; the reapers of 5 s and 30 s came with it",
+    log_lines=(
+        ("sendspin.conn_mgr", "Admitting new connection into the nursery"),
+        ("sendspin.conn_mgr", "Nursery "),
+        ("sendspin.ws_server", "WebSocket upgrade complete on socket "),
+        ("sendspin.ws_server", "Session did not complete a WebSocket upgrade"),
+    ),
+    device_info=("mac_address",),
+)
+
+BEHAVIOURS = (PROVE_THEN_ADMIT,)
+"""Every behaviour by which a check decides whether it applies."""
+
+
+def payload_of(frame: Frame) -> dict[str, Any]:
+    """A message's payload; empty when it has none that is an object."""
+    payload = (frame.message or {}).get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
+_HELLO_FIELDS = ("server_id", "name", "version", "active_roles", "connection_reason")
+
+
+def greets(frame: Frame) -> bool:
+    """Whether this is a legacy server/hello that a device must heed: none of its five missing."""
+    if frame.sender != "server" or frame.type != "server/hello":
+        return False
+    payload = payload_of(frame)
+    return all(field in payload for field in _HELLO_FIELDS)
+
+
+def says(frame: Frame) -> bool:
+    """Whether the device said a whole message with this frame (a fragment is none yet)."""
+    data = frame.opcode in ("text", "binary", "continuation")
+    return frame.sender == "device" and data and frame.fin

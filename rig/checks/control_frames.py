@@ -1,0 +1,102 @@
+"""WebSocket's own manners: pings, Close, masks. Invariants 15 and 16."""
+
+from __future__ import annotations
+
+from rig.checks.connections import follow, words
+from rig.checks.owed import DISTURBING, Ledger, verdict_of
+from rig.checks.registry import Judged, check
+from rig.checks.verdict import Outcome
+from rig.history.events import ConnectionClosed, Frame, Settled, TcpFin, TcpReset
+from rig.protocol.names import generation_of
+
+ANSWER_WITHIN_S = 3.0
+"""A ping or a Close is answered within this, when nothing disturbs the device."""
+
+
+@check(
+    "pings_answered",
+    title="a ping is answered by a pong with the same payload",
+    source="invariant 15: RFC 6455 sections 5.5.2 and 5.5.3",
+)
+def pings_answered(history: Judged) -> Outcome:
+    """The latest ping of a connection gets its own payload back in time (RFC: older need not)."""
+    ledger = Ledger(ANSWER_WITHIN_S)
+    latest: dict[int, str] = {}
+    for entry, talk in follow(history, *DISTURBING, Settled):
+        match entry.event:
+            case Frame(sender="server", opcode="ping", conn=conn, head=head) if (
+                talk is not None and talk.upgraded and not talk.server_ended and not talk.goodbye
+            ):
+                latest[conn] = head or ""
+                told = f"connection {conn}: the ping {head or ''!r} was not answered within "
+                ledger.owe(conn, "pong", entry, f"{told}{ANSWER_WITHIN_S:g} s")
+            case Frame(sender="device", opcode="pong", conn=conn, head=head):
+                if latest.get(conn) == (head or ""):
+                    ledger.pay(conn, "pong")
+            case Frame(opcode="close", conn=conn):
+                ledger.forgive(conn)
+            case ConnectionClosed(conn=conn):
+                latest.pop(conn, None)
+            case _:
+                pass
+        ledger.settle(entry)
+    return ledger.outcome("pings, each answered with its own payload")
+
+
+@check(
+    "close_answered",
+    title="a Close is answered by a Close",
+    source="invariant 15: RFC 6455 section 5.5.1; ESP-IDF httpd_ws answers it by itself",
+)
+def close_answered(history: Judged) -> Outcome:
+    """The server's Close gets a Close back, before the device ends the connection and in time."""
+    ledger = Ledger(ANSWER_WITHIN_S)
+    asked: dict[int, int] = {}
+    for entry, talk in follow(history, *DISTURBING, Settled):
+        match entry.event:
+            case Frame(sender="server", opcode="close", conn=conn) if (
+                talk is not None
+                and talk.upgraded
+                and not (talk.server_ended or talk.device_ended or talk.goodbye)
+                and not ledger.owes(conn, "close")
+            ):
+                told = f"connection {conn}: the server's Close was not answered within "
+                ledger.owe(conn, "close", entry, f"{told}{ANSWER_WITHIN_S:g} s")
+                asked[conn] = entry.n
+            case Frame(sender="device", opcode="close", conn=conn):
+                ledger.pay(conn, "close")
+            case Frame(sender="device", type="client/goodbye", conn=conn):
+                ledger.forgive(conn)  # it was leaving by itself: its FIN answers nothing
+            case TcpFin(sender="device", conn=conn) if ledger.owes(conn, "close"):
+                told = f"connection {conn}: the device ended it without answering the Close"
+                ledger.broken.append((told, (asked[conn], entry.n)))
+            case ConnectionClosed(conn=conn) | TcpReset(conn=conn):
+                asked.pop(conn, None)
+            case _:
+                pass
+        ledger.settle(entry)
+    return ledger.outcome("Closes, each answered by one")
+
+
+@check(
+    "frames_framed_right",
+    title="device frames are not masked, and a legacy device's messages are all text",
+    source="invariant 16: RFC 6455 section 5.1 (who listens does not mask); Sendspin spec, legacy",
+)
+def frames_framed_right(history: Judged) -> Outcome:
+    """Judges the device's frames; who dialled is always the rig's side here."""
+    broken: list[tuple[str, tuple[int, ...]]] = []
+    judged = 0
+    for entry, talk in follow(history):
+        event = entry.event
+        if talk is None or not isinstance(event, Frame) or event.sender != "device":
+            continue
+        judged += 1
+        opening = talk.opening.event if talk.opening is not None else None
+        legacy = isinstance(opening, Frame) and generation_of(opening.type) == "legacy"
+        if event.masked:
+            broken.append((f"connection {event.conn}: {words(entry)} is masked", (entry.n,)))
+        elif legacy and event.opcode == "binary":
+            told = f"connection {event.conn}: {words(entry)} from a legacy device"
+            broken.append((told, (entry.n,)))
+    return verdict_of(broken, judged, "device frames, each framed right", "the device sent nothing")

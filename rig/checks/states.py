@@ -1,0 +1,110 @@
+"""What the device tells of itself: the state after the greeting, and after a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rig.checks.behaviour import greets, payload_of, says
+from rig.checks.connections import GOODBYE, OPENINGS, follow, words
+from rig.checks.owed import DISTURBING, Ledger, verdict_of
+from rig.checks.registry import Judged, check
+from rig.checks.verdict import Outcome
+from rig.history.events import ConnectionClosed, Frame, Settled
+
+SHOWN_WITHIN_S = 3.0
+"""A command shows in a client/state within this, when nothing disturbs the device."""
+
+_COMMANDS = {"volume": "volume", "mute": "muted"}
+"""A player command's field, and the field of the state that shows it."""
+
+
+def _lacking(state: dict[str, Any], hello: dict[str, Any]) -> str | None:
+    """What a first state lacks of what its hello promised."""
+    support = hello.get("player@v1_support")
+    commands = support.get("supported_commands") if isinstance(support, dict) else None
+    if not isinstance(commands, list) or not commands:
+        return None
+    player = state.get("player")
+    if not isinstance(player, dict):
+        return "the player object"
+    for command, shown in (("volume", "volume"), ("mute", "muted")):
+        if command in commands and shown not in player:
+            return f"player.{shown}"
+    return None
+
+
+@check(
+    "state_first",
+    title="the first message after the server's hello is a complete client/state",
+    source="invariant 5: Sendspin spec, client/state (a goodbye is allowed: the hand-off's loser)",
+)
+def state_first(history: Judged) -> Outcome:
+    """After a valid server/hello comes client/state, with volume and mute if the hello has them."""
+    waiting: dict[int, int] = {}
+    hellos: dict[int, dict[str, Any]] = {}
+    broken: list[tuple[str, tuple[int, ...]]] = []
+    judged = 0
+    for entry, talk in follow(history):
+        event = entry.event
+        if isinstance(event, ConnectionClosed):
+            waiting.pop(event.conn, None)
+            hellos.pop(event.conn, None)
+        if talk is None or not isinstance(event, Frame):
+            continue
+        if event.sender == "device" and event.type == "client/hello":
+            hellos.setdefault(event.conn, payload_of(event))
+        elif greets(event) and event.conn in hellos and talk.server_hello == entry.n:
+            waiting[event.conn] = entry.n
+        elif says(event) and event.conn in waiting and event.type not in OPENINGS:
+            since = waiting.pop(event.conn)
+            if event.type == GOODBYE:
+                continue
+            judged += 1
+            if event.type != "client/state":
+                told = f"connection {event.conn}: {words(entry)} first after the server's hello"
+                broken.append((told, (since, entry.n)))
+            elif lacks := _lacking(payload_of(event), hellos[event.conn]):
+                told = f"connection {event.conn}: the first client/state lacks {lacks}"
+                broken.append((told, (since, entry.n)))
+    return verdict_of(
+        broken, judged, "connections, each told the state first", "no state after a server's hello"
+    )
+
+
+@check(
+    "commands_shown",
+    title="a server's command shows in a client/state",
+    source="invariant 18: Sendspin spec, server/command",
+)
+def commands_shown(history: Judged) -> Outcome:
+    """The latest volume and mute a server commanded on the connection in use are told back."""
+    ledger = Ledger(SHOWN_WITHIN_S)
+    wanted: dict[tuple[int, str], object] = {}
+    shown: dict[int, dict[str, object]] = {}
+    for entry, talk in follow(history, *DISTURBING, Settled):
+        event = entry.event
+        if isinstance(event, ConnectionClosed):
+            shown.pop(event.conn, None)
+        if talk is not None and isinstance(event, Frame):
+            conn = event.conn
+            player = payload_of(event).get("player")
+            body = player if isinstance(player, dict) else {}
+            if event.sender == "device" and event.type == "client/state":
+                shown.setdefault(conn, {}).update(body)
+                for field in _COMMANDS.values():
+                    if body.get(field, ...) == wanted.get((conn, field)):
+                        ledger.pay(conn, field)
+            elif event.sender == "device" and event.type == GOODBYE:
+                ledger.forgive(conn)
+            elif event.sender == "server" and event.type == "server/command" and conn in shown:
+                command = body.get("command")
+                name = _COMMANDS.get(command) if isinstance(command, str) else None
+                if name is not None and command in body and not talk.goodbye:
+                    wanted[conn, name] = body[command]
+                    if shown[conn].get(name, ...) != body[command]:
+                        told = f"connection {conn}: {command} {body[command]!r:.40} was never shown"
+                        ledger.owe(conn, name, entry, f"{told} in a client/state")
+                    else:
+                        ledger.pay(conn, name)
+        ledger.settle(entry)
+    return ledger.outcome("commands, each shown")
