@@ -447,6 +447,21 @@ class LinkEffect(Event):
     sender: Sender | None = None
 
 
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerWarned(Event):
+    """The reference server complained in its own words (bounded), which may quote the device.
+
+    `compliance`: it is about something the device did that the protocol does not allow. `conn` is
+    there only where it cannot be another's.
+    """
+
+    server_id: str
+    text: str
+    compliance: bool = False
+    conn: int | None = None
+
+
 # -- faults -------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
 
-from rig.history import Entry
+from rig.history import Entry, Event
 
 Direction = Literal["to_device", "to_server", "both"]
 
@@ -102,4 +102,35 @@ class Path(Protocol):
 
     def request(self) -> bytes:
         """A sound upgrade request for this device."""
+        ...
+
+
+class Relayed(Protocol):
+    """A real server's connection, joined to the one to the device."""
+
+    @property
+    def wire(self) -> Line:
+        """The connection to the device."""
+        ...
+
+
+class Front(Protocol):
+    """What a real server dials instead of the device."""
+
+    board: str
+    on_relay: Any
+    """Called with every new `Relayed`, before a byte has passed."""
+
+    @property
+    def relays(self) -> Mapping[int, object]:
+        """Relayed connections that are open, by number."""
+        ...
+
+    @property
+    def record(self) -> Callable[[Event], int]:
+        """Takes an event and returns its number."""
+        ...
+
+    async def listen(self, *, server_id: str = ..., epoch_us: int = ...) -> str:
+        """Listen, and dial the device for each connection that comes: the local URL."""
         ...
