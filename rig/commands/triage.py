@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -14,6 +15,7 @@ import click
 from rig.errors import BenchError, RigError
 from rig.triage.decode import Decoder
 from rig.triage.jsonl import Writer
+from rig.triage.logs import BLOCK, doubtful
 from rig.triage.memory import Memory
 from rig.triage.progress import Counted, reading
 from rig.triage.session import Session, Triaged
@@ -91,6 +93,8 @@ def _triage(session: Session, name: str, as_json: bool, summary: Summary) -> Non
     with nullcontext(sys.stdin.buffer) if piped else Path(name).open("rb") as file:
         # A name that is no UTF-8 can be opened, but not written into JSON or a database.
         name = os.fsencode(name).decode("utf-8", "replace")
+        if not piped and (doubt := doubtful(cast(BufferedReader, file).peek(BLOCK))):
+            _complain(f"{name} {doubt}")
         counted: BinaryIO = file
         with reading(file, name) as progress:
             if progress is not None:

@@ -21,6 +21,11 @@ CONTEXT = 20
 DENSE = 64
 """Above one needle in so many bytes, looking for each costs more than reading every line."""
 
+_TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(32, 127), *range(128, 256)})
+"""What a log's text is made of; the upper half too, as UTF-8 and Latin-1."""
+_NOISE = 0.05
+"""A serial port adds some other bytes at each reset; random bytes hold a tenth of them."""
+
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
@@ -36,6 +41,15 @@ def read_log(file: BinaryIO, *, reader: CrashReader | None = None) -> Iterator[C
         yield from _read_block(reader, block, number)
         number += block.count(b"\n")
     yield from reader.flush()
+
+
+def doubtful(start: bytes) -> str | None:
+    """Why a file that begins with these bytes is hardly a log, or None. It is read all the same."""
+    if not start:
+        return "is empty"
+    if start[:2] not in _UTF16 and len(start.translate(None, _TEXT)) > _NOISE * len(start):
+        return "looks like a binary file, not like a log"
+    return None
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

@@ -101,6 +101,32 @@ def test_an_unreadable_log_is_named_and_the_rest_is_read(log: Path, tmp_path: Pa
     assert "LoadProhibited" in run.stdout
 
 
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "is empty"),
+        (bytes(range(256)) * 8, "binary file"),
+        (b"\x7fELF" + bytes(900), "binary"),
+    ],
+)
+def test_what_is_hardly_a_log_is_told_and_read_all_the_same(
+    tmp_path: Path, content: bytes, word: str
+) -> None:
+    path = tmp_path / "what"
+    path.write_bytes(content)
+    run = call(triage, path, "--json")
+    assert run.exit_code == 0
+    assert word in run.stderr
+    assert json.loads(run.stdout)["crashes"] == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_a_log_in_any_encoding_is_not_called_binary(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("\x1b[0;32mI (30) caf\u00e9: on\x1b[0m\n" * 9, encoding=encoding)
+    assert call(triage, path).stderr == ""
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_log_without_permission_is_named(log: Path) -> None:
     log.chmod(0)
