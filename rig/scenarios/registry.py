@@ -46,6 +46,7 @@ STANDARD_CHECKS = (
     "pings_answered",
     "close_answered",
     "frames_framed_right",
+    "witnesses_agree",
 )
 """What every scenario is judged by."""
 
