@@ -23,6 +23,7 @@ WIRE: tuple[type[Event], ...] = (
     ev.TcpReset,
     ev.ConnectionClosed,
     ev.LinkEffect,
+    ev.ServerWarned,
     ev.FaultAsked,
     ev.FaultSeen,
     ev.Held,
@@ -84,6 +85,8 @@ def _told(event: Event) -> tuple[Arrow, str, bool] | None:
             return "mark", f"closed{': ' + reason if reason else ''}", False
         case ev.LinkEffect(fault=fault, value=value, unit=unit):
             return "mark", f"{fault}: {value:g} {unit}", True
+        case ev.ServerWarned(text=text):
+            return "mark", f"the server warns: {text}", True
         case ev.FaultAsked(fault=fault):
             return "mark", f"fault {fault}", True
         case ev.FaultSeen(fault=fault, how=how):

@@ -46,6 +46,12 @@ def _aiosendspin(module: str) -> ModuleType:
         ) from error
 
 
+def check_installed() -> None:
+    """Raises `BenchError` where aiosendspin or its server part is missing."""
+    for module in ("server.server", "noise.keys"):
+        _aiosendspin(module)
+
+
 @dataclass(frozen=True, slots=True)
 class _Clock:
     """The server's clock in us."""
