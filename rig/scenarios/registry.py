@@ -47,6 +47,8 @@ STANDARD_CHECKS = (
     "close_answered",
     "frames_framed_right",
     "witnesses_agree",
+    "noise_opening_order",
+    "noise_end_explained",
 )
 """What every scenario is judged by."""
 
@@ -67,7 +69,9 @@ class Scenario:
     checks: tuple[str, ...]
     required: tuple[str, ...]
     needs: tuple[str, ...] = ()
-    """What the bench must offer (`talk`)."""
+    """What the bench must offer (`talk`, `air`)."""
+    by_default: bool = True
+    """Whether a run plays it unless told otherwise: what needs rights of its own is asked for."""
 
 
 _declared: dict[str, Scenario] = {}
@@ -82,11 +86,14 @@ def scenario(
     checks: tuple[str, ...] = STANDARD_CHECKS,
     required: tuple[str, ...] = REQUIRED_CHECKS,
     needs: tuple[str, ...] = (),
+    by_default: bool = True,
 ) -> Callable[[PlayCycle], PlayCycle]:
     """Declare the decorated function as the scenario `name`."""
 
     def declare(play: PlayCycle) -> PlayCycle:
-        _declared[name] = Scenario(name, title, play, faults, cycles, checks, required, needs)
+        _declared[name] = Scenario(
+            name, title, play, faults, cycles, checks, required, needs, by_default
+        )
         return play
 
     return declare
@@ -118,6 +125,11 @@ def all_scenarios() -> dict[str, Scenario]:
     rank = {name: place for place, name in enumerate(ORDER)}
     names = sorted(_declared, key=lambda name: (rank.get(name, len(rank)), name))
     return {name: _declared[name] for name in names}
+
+
+def catalogue() -> list[Scenario]:
+    """The scenarios that a run plays unless told otherwise."""
+    return [each for each in all_scenarios().values() if each.by_default]
 
 
 def get_scenario(name: str) -> Scenario:
