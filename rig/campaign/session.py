@@ -341,6 +341,7 @@ class Session:
 
     async def _still_there(self) -> None:
         """After a connection could not be had: is the device there at all?"""
+        self._not_unplugged()
         try:
             connection = await self.server.connect(timeout=BACK_S)
             if (status := await connection.upgrade(BACK_S)) != 101:
@@ -349,11 +350,20 @@ class Session:
         except ServerError as error:
             if self._crash.is_set():
                 return
+            self._not_unplugged()
             raise BoardError(
                 f"{self.board.name} takes no connections any more: {error.message}",
                 hint="see its serial log in the run's folder; is it still on the network?",
             ) from error
         await self.server.aclose()
+
+    def _not_unplugged(self) -> None:
+        """Raises `BoardError` when the serial port is gone as well: the board was taken away."""
+        if self.console is not None and not self.console.attached:
+            raise BoardError(
+                f"{self.board.name} is gone: so is its serial port, and it takes no connections",
+                hint="plug it in again; what was played so far is judged",
+            )
 
 
 def _described(bundle: Bundle | None) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from rig.checks.connections import Conversation, follow
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
+from rig.history import Event
 from rig.history.events import (
     Boot,
     ConnectFailed,
+    ConsoleGap,
     CrashBegan,
     CycleEnded,
     FaultSeen,
@@ -40,9 +42,10 @@ def greeted_in_time(history: Judged) -> Outcome:
             message = f"connection {conn} was upgraded and held {talk.held[2]:g} s, never greeted"
             broken.append((message, tuple(n for n in (talk.upgraded, talk.held[0]) if n)))
 
-    for entry, talk in follow(history, CrashBegan, Boot, Settled, CycleEnded, ScenarioEnded):
+    told = (CrashBegan, Boot, ConsoleGap, Settled, CycleEnded, ScenarioEnded)
+    for entry, talk in follow(history, *told):
         expire(entry.event.t)
-        if isinstance(entry.event, CrashBegan | Boot):
+        if isinstance(entry.event, CrashBegan | Boot) or _gone(entry.event):
             overtaken += len(waiting)
             waiting.clear()
         if talk is None:
@@ -70,6 +73,10 @@ def greeted_in_time(history: Judged) -> Outcome:
     return passed(f"{greeted} held connections, each greeted")
 
 
+def _gone(event: Event) -> bool:
+    return isinstance(event, ConsoleGap) and event.gone
+
+
 def _over(talk: Conversation) -> bool:
     return bool(talk.device_ended or talk.server_ended or talk.closed_t)
 
@@ -85,8 +92,11 @@ def served_again(history: Judged) -> Outcome:
     attempts = 0
     attempted: int | None = None
     served = faults = 0
-    for entry, talk in follow(history, FaultSeen, ConnectFailed):
+    vanished: int | None = None
+    for entry, talk in follow(history, FaultSeen, ConnectFailed, ConsoleGap):
         match entry.event:
+            case ConsoleGap() as gap:
+                vanished = entry.n if gap.gone else None
             case FaultSeen():
                 owed.append(entry.n)
                 faults += 1
@@ -102,6 +112,8 @@ def served_again(history: Judged) -> Outcome:
                 owed = [n for n in owed if n > talk.opened_n]
             case _:
                 pass
+    if owed and vanished is not None:
+        return inconclusive("the board's serial port went away, and the board with it", vanished)
     if owed and attempts and attempted is not None:
         return failed(
             f"after {len(owed)} faults no later connection was greeted",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
-from rig.history.events import Boot, ConnectionClosed, ConnectionOpened, Settled, SocketSeen
+from rig.history.events import (
+    Boot,
+    ConnectionClosed,
+    ConnectionOpened,
+    ConsoleGap,
+    Settled,
+    SocketSeen,
+)
 
 
 @check(
@@ -18,9 +25,10 @@ def no_connection_leaked(history: Judged) -> Outcome:
     open_sockets: dict[int, int] = {}
     live = 0
     told = settled = 0
-    for entry in history.only(SocketSeen, Settled, Boot, ConnectionOpened, ConnectionClosed):
+    kinds = (SocketSeen, Settled, Boot, ConsoleGap, ConnectionOpened, ConnectionClosed)
+    for entry in history.only(*kinds):
         match entry.event:
-            case Boot():
+            case Boot() | ConsoleGap():  # after a gap the log may have told of closings unheard
                 open_sockets.clear()
             case SocketSeen(op="opened", fd=int(fd)):
                 open_sockets[fd] = entry.n

@@ -225,7 +225,8 @@ class Capture:
             return
         self._release()
         self._flush()
-        self._tell(ConsoleGap(t=now_ns(), board=self.board, reason=f"{self.url} is gone: {gone}"))
+        reason = f"{self.url} is gone: {gone}"
+        self._tell(ConsoleGap(t=now_ns(), board=self.board, reason=reason, gone=True))
         # A file that was cut short or replaced is read from its new beginning.
         self._from_start = True
         self._reopening = asyncio.create_task(self._reopen())

@@ -276,10 +276,11 @@ class SocketSeen(Event):
 @_event
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleGap(Event):
-    """Bytes may be missing here: port vanished, came back, or overran."""
+    """Bytes may be missing here: port vanished (`gone`), came back, was lent, or overran."""
 
     board: str
     reason: str
+    gone: bool = False
 
 
 # -- the link -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from rig.checks import Verdict
 from rig.checks.greeted import greeted_in_time, served_again
+from rig.history.events import ConsoleGap
 
 
 def test_a_held_connection_that_is_greeted_passes(wire):
@@ -73,3 +74,21 @@ def test_nobody_tried_after_the_fault_is_inconclusive(wire):
 
 def test_no_fault_is_inconclusive(wire):
     assert served_again(wire.greeted(1).history()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_board_that_was_taken_away_is_not_blamed(wire):
+    wire.greeted(1).fault_seen().add(ConsoleGap, board="b", reason="unplugged", gone=True)
+    wire.refused().refused()
+    assert served_again(wire.history()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_port_that_came_back_does_not_excuse_the_device(wire):
+    wire.greeted(1).fault_seen().add(ConsoleGap, board="b", reason="unplugged", gone=True)
+    wire.add(ConsoleGap, board="b", reason="back").refused().refused()
+    assert served_again(wire.history()).verdict is Verdict.FAIL
+
+
+def test_a_connection_held_when_the_board_was_taken_away_is_not_judged(wire):
+    wire.opened(1).upgraded(1).held(1)
+    wire.add(ConsoleGap, board="b", reason="unplugged", gone=True).wait(3).settled()
+    assert greeted_in_time(wire.history()).verdict is Verdict.INCONCLUSIVE

@@ -2,6 +2,7 @@
 
 from rig.checks import Verdict
 from rig.checks.leaks import no_connection_leaked
+from rig.history.events import ConsoleGap
 
 
 def test_every_socket_closed_passes(wire):
@@ -31,3 +32,9 @@ def test_a_log_that_hides_sockets_is_inconclusive(wire):
 def test_connections_that_are_still_held_make_it_inconclusive(wire):
     wire.opened(1).socket("opened", 57).settled()
     assert no_connection_leaked(wire.history()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_gap_in_the_log_forgets_what_it_may_have_missed(wire):
+    wire.opened(1).socket("opened", 57).add(ConsoleGap, board="b", reason="gone", gone=True)
+    wire.closed(1).settled()
+    assert no_connection_leaked(wire.history()).verdict is Verdict.PASS
