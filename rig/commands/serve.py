@@ -97,6 +97,8 @@ async def _serve(
         session.history.listen(show)
         async with session.new_link() as link, ReferenceServer(link) as server, _leaving() as left:
             await server.connect()
+            if server.encrypted:
+                await server.trust()
             if volume is not None:
                 server.set_volume(volume)
             if tone is not None:

@@ -203,6 +203,20 @@ class ReferenceServer:
         return True
 
     @property
+    def encrypted(self) -> bool:
+        """Whether the connected device is of the Noise generation. Raises `ServerError`."""
+        return self._client().connection_security is not None
+
+    async def trust(self) -> None:
+        """Trust the connected device unpaired: without it a Noise device is given no role.
+
+        Legacy devices need none. The device, too, must allow unpaired access.
+        """
+        await asyncio.create_task(
+            self._server.trust_unpaired(self.client_id), context=self._context
+        )
+
+    @property
     def client_id(self) -> str:
         """The connected device's id. Raises `ServerError` when there is none."""
         return str(self._client().client_id)

@@ -42,6 +42,7 @@ def of[E: Event](session: Session, kind: type[E]) -> list[E]:
 async def test_a_legacy_device_is_served_and_every_frame_is_tapped(session: Session) -> None:
     async with session.new_link() as link, ReferenceServer(link) as server:
         client_id = await server.connect()
+        assert not server.encrypted
         with session.history.watch() as watch:
             server.set_volume(37)
             state = await watch.next(
