@@ -52,6 +52,7 @@ def close_answered(history: Judged) -> Outcome:
     """The server's Close gets a Close back, before the device ends the connection and in time."""
     ledger = Ledger(ANSWER_WITHIN_S)
     asked: dict[int, int] = {}
+    left: set[int] = set()
     for entry, talk in follow(history, *DISTURBING, Settled):
         match entry.event:
             case Frame(sender="server", opcode="close", conn=conn) if (
@@ -59,12 +60,14 @@ def close_answered(history: Judged) -> Outcome:
                 and talk.upgraded
                 and not (talk.server_ended or talk.device_ended or talk.goodbye)
                 and not ledger.owes(conn, "close")
+                and conn not in left
             ):
                 told = f"connection {conn}: the server's Close was not answered within "
                 ledger.owe(conn, "close", entry, f"{told}{ANSWER_WITHIN_S:g} s")
                 asked[conn] = entry.n
             case Frame(sender="device", opcode="close", conn=conn):
                 ledger.pay(conn, "close")
+                left.add(conn)  # the server's Close is the answer to this one, or crossed it
             case Frame(sender="device", type="client/goodbye", conn=conn):
                 ledger.forgive(conn)  # it was leaving by itself: its FIN answers nothing
             case TcpFin(sender="device", conn=conn) if ledger.owes(conn, "close"):
@@ -72,6 +75,7 @@ def close_answered(history: Judged) -> Outcome:
                 ledger.broken.append((told, (asked[conn], entry.n)))
             case ConnectionClosed(conn=conn) | TcpReset(conn=conn):
                 asked.pop(conn, None)
+                left.discard(conn)
             case _:
                 pass
         ledger.settle(entry)
