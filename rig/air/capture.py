@@ -27,8 +27,8 @@ _LARGEST_FRAME = 0x10100
 _A_TURN = 64
 """Frames taken before others get their turn."""
 
-Listener = Callable[[int, Segment, bool], None]
-"""Called with monotonic nanoseconds, the segment, and whether it is a retransmission."""
+Listener = Callable[[int, Segment, bool, bool], None]
+"""Called with monotonic nanoseconds, the segment, whether it was seen before, and is forged."""
 
 
 def board_filter(address: str) -> bytes:
@@ -63,6 +63,8 @@ class Ear:
         self.counts: Counter[str] = Counter()
         self.listeners: list[Listener] = []
         self.files: list[PcapFile] = []
+        self.forged: deque[tuple[tuple[str, int], int, int]] = deque(maxlen=256)
+        """What this process itself made: source, sequence number, flags. Nobody's word."""
         self._waiting: deque[tuple[Callable[[Segment], bool], asyncio.Future[Segment]]] = deque()
         try:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -101,10 +103,11 @@ class Ear:
         segment = parse(frame)
         if segment is None:
             return
-        again = self.flows.take(segment)
+        forged = (segment.source, segment.seq, segment.flags) in self.forged
+        again = self.flows.known(segment) if forged else self.flows.take(segment)
         self.counts["retransmissions"] += again
         for listener in self.listeners:
-            listener(now, segment, again)
+            listener(now, segment, again, forged)
         for wanted, answer in tuple(self._waiting):
             if not answer.done() and wanted(segment):
                 answer.set_result(segment)

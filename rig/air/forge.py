@@ -6,6 +6,7 @@ host they come in by loopback, so the device knows nothing of them.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from rig.air.bounds import Way
 from rig.air.capture import Ear
 from rig.air.netfilter import FORGED_MARK
 from rig.air.protocol import Flow, Forgery, Side
-from rig.air.segment import ACK, FIN, PSH, RST, SYN, Half
+from rig.air.segment import ACK, FIN, PSH, RST, SYN, Half, after
 from rig.errors import FaultError
 
 ASK_S = 1.0
+GAP_S = 0.004
+QUIET_WITHIN_S = 1.0
 _ASKS = 2
 _MASK = (1 << 32) - 1
 _FAR = 1 << 20
@@ -69,10 +72,21 @@ def plan(what: Forgery, source: End, destination: End, sent: Half, rng: random.R
 async def forge(ear: Ear, flow: Flow, what: Forgery, to: Side) -> Plan:
     """Send one forged segment. Raises `FaultError` when the connection's numbers are not known."""
     source, destination = ends(ear.way, flow, to)
+    await _quiet(ear, source, destination)
     sent = await _known(ear, source, destination)
     made = plan(what, source, destination, sent, random.Random())
-    send(ear.way, made, to)
+    _send(ear, made, to)
     return made
+
+
+async def _quiet(ear: Ear, source: End, destination: End) -> None:
+    """Wait for a gap in the traffic: a number is right only until the next segment (RFC 5961)."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + QUIET_WITHIN_S
+    both = {source, destination}
+    while loop.time() < deadline:
+        if await ear.hear(lambda each: {each.source, each.destination} == both, GAP_S) is None:
+            return
 
 
 async def _known(ear: Ear, source: End, destination: End) -> Half:
@@ -88,7 +102,7 @@ async def _known(ear: Ear, source: End, destination: End) -> Half:
         if found is not None:
             return found
         probe = Plan(server, device, ACK, random.getrandbits(32), random.getrandbits(32), 1024)
-        send(ear.way, probe, "device")
+        _send(ear, probe, "device")
         await ear.hear(lambda segment: segment.source == device, ASK_S)
     raise FaultError(
         f"the connection {source[0]}:{source[1]} to {destination[0]}:{destination[1]} is silent: "
@@ -104,8 +118,15 @@ def _from_both(ear: Ear, source: End, destination: End) -> Half | None:
         return None
     if own is None:
         return Half(next=other.acked, acked=other.next, window=5840)
-    # What was sent and lost is not what the receiver waits for: its acknowledgement says that.
-    return Half(other.acked, other.next, own.window, own.last_data)
+    # The receiver may have it all and not have said so yet (delayed ACK): what was sent counts.
+    # Where some of it got lost, the number is too high, and the receiver says so (RFC 5961).
+    following = own.next if after(own.next, other.acked) else other.acked
+    return Half(following, other.next, own.window, own.last_data)
+
+
+def _send(ear: Ear, made: Plan, to: Side) -> None:
+    ear.forged.append((made.source, made.seq, made.flags))
+    send(ear.way, made, to)
 
 
 def packet(made: Plan) -> bytes:

@@ -62,7 +62,14 @@ class Arp(Struct, frozen=True, tag_field="entry", tag="arp"):
     own_mac: Mac
 
 
-Change = Table | Qdisc | Arp
+class Link(Struct, frozen=True, tag_field="entry", tag="link"):
+    """An interface of the rig's own that is down."""
+
+    interface: Annotated[str, Meta(pattern=r"\Asrig[A-Za-z0-9_.-]{1,11}\Z")]
+    index: Annotated[int, Meta(ge=1)]
+
+
+Change = Table | Qdisc | Arp | Link
 
 
 class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
@@ -71,7 +78,7 @@ class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
     number: int
 
 
-_decoder = msgspec.json.Decoder(Head | Table | Qdisc | Arp | Undone)
+_decoder = msgspec.json.Decoder(Head | Table | Qdisc | Arp | Link | Undone)
 
 
 class Journal:

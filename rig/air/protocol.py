@@ -152,6 +152,13 @@ class ArpHole(Command, frozen=True, kw_only=True, tag="arp-hole"):
     seconds: Seconds
 
 
+class LinkDown(Command, frozen=True, kw_only=True, tag="link-down"):
+    """Take the link to a board down, and up again: only one that nobody else is behind."""
+
+    board: Name
+    seconds: Seconds
+
+
 class SynFlood(Command, frozen=True, kw_only=True, tag="syn-flood"):
     """Open connections half: SYNs from this host whose answers are never answered."""
 
@@ -200,6 +207,7 @@ AnyCommand = (
     | Capture
     | Forge
     | ArpHole
+    | LinkDown
     | SynFlood
     | Deauth
     | Count

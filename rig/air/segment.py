@@ -95,6 +95,11 @@ class Flows:
         """What `source` has sent to `destination`."""
         return self._halves.get((source, destination))
 
+    def known(self, segment: Segment) -> bool:
+        """Whether it says nothing new; nothing is learned from it."""
+        half = self.half(segment.source, segment.destination)
+        return half is not None and segment.end != segment.seq and not after(segment.end, half.next)
+
     def take(self, segment: Segment) -> bool:
         """Account for a segment; True: it was seen before (a retransmission)."""
         if segment.flags & RST:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from rig.air.protocol import (
     Forge,
     Heal,
     KillSocket,
+    LinkDown,
     Over,
     Rate,
     Refuse,
@@ -38,7 +38,7 @@ from rig.air.protocol import (
 )
 from rig.air.segment import ACK, SYN, Segment
 from rig.air.sockets import destroy
-from rig.air.traffic import planned
+from rig.air.traffic import carrier, planned
 from rig.errors import FaultError, RigError
 
 _MOST_UNREAD = 1 << 20
@@ -79,7 +79,6 @@ class Session:
         self.effects = effects
         self.outlet = outlet
         self.ears = Ears()
-        self._forged: deque[tuple[tuple[str, int], int, int]] = deque(maxlen=256)
         self._forgeries = 0
         self._rng = random.Random()
         self._ending: set[asyncio.Task[None]] = set()
@@ -93,6 +92,7 @@ class Session:
             Capture: self._capture,
             ArpHole: self._arp_hole,
             SynFlood: self._syn_flood,
+            LinkDown: self._link_down,
         }
 
     async def carry_out(self, number: int, command: Command) -> AnyAnswer:
@@ -221,31 +221,16 @@ class Session:
             effect.closers.append(lambda: _forget(ear, file))
         left = command.packets
 
-        def seen(now: int, segment: Segment, again: bool) -> None:
+        def seen(now: int, segment: Segment, again: bool, forged: bool) -> None:
             nonlocal left
             left -= 1
             if left >= 0:
-                self.outlet.say(self._seen(effect.number, now, segment, again))
+                self.outlet.say(_told(effect.number, now, segment, again, forged))
 
         ear.listeners.append(seen)
         effect.closers.append(lambda: ear.listeners.remove(seen))
         effect.counters.append(lambda: dict(ear.counts) | {"unread": self.outlet.lost})
         return command.file or ""
-
-    def _seen(self, effect: int, now: int, segment: Segment, again: bool) -> Seen:
-        return Seen(
-            effect=effect,
-            t=now,
-            source=f"{segment.source[0]}:{segment.source[1]}",
-            destination=f"{segment.destination[0]}:{segment.destination[1]}",
-            flags=segment.letters,
-            seq=segment.seq,
-            ack=segment.ack,
-            length=len(segment.payload),
-            window=segment.window,
-            retransmission=again,
-            forged=(segment.source, segment.seq, segment.flags) in self._forged,
-        )
 
     async def _arp_hole(self, command: ArpHole, effect: Effect) -> str:
         way = self.bounds.way(command.board)
@@ -256,6 +241,12 @@ class Session:
         effect.counters.append(lambda: {"to_server": ear.counts["nowhere"] - nowhere})
         self._again_and_again(effect, ARP_EVERY_S, None, lambda: arp.mislead(victim))
         return f"{victim.device} was told that {victim.own} is at nobody's link address"
+
+    async def _link_down(self, command: LinkDown, effect: Effect) -> str:
+        way = self.bounds.way(command.board)
+        await self.effects.down(effect, way)
+        effect.counters.append(lambda: {"carrier": int(carrier(way.interface))})
+        return way.interface
 
     async def _syn_flood(self, command: SynFlood, effect: Effect) -> str:
         way = self.bounds.way(command.board)
@@ -273,7 +264,7 @@ class Session:
 
         answered: set[int] = set()
 
-        def heard(_now: int, segment: Segment, _again: bool) -> None:
+        def heard(_now: int, segment: Segment, _again: bool, _forged: bool) -> None:
             if segment.flags & (SYN | ACK) == SYN | ACK and first <= segment.destination[1] <= last:
                 answered.add(segment.destination[1])
 
@@ -313,7 +304,6 @@ class Session:
         self._forgeries += 1
         ear = self.ears.on(self.bounds.way(command.board))
         made = await forge.forge(ear, command.flow, command.what, command.to)
-        self._forged.append((made.source, made.seq, made.flags))
         counts = {"seq": made.seq, "ack": made.ack, "length": len(made.payload)}
         return Done(id=number, counts=counts)
 
@@ -321,3 +311,19 @@ class Session:
 def _forget(ear: Ear, file: PcapFile) -> None:
     ear.files.remove(file)
     file.close()
+
+
+def _told(effect: int, now: int, segment: Segment, again: bool, forged: bool) -> Seen:
+    return Seen(
+        effect=effect,
+        t=now,
+        source=f"{segment.source[0]}:{segment.source[1]}",
+        destination=f"{segment.destination[0]}:{segment.destination[1]}",
+        flags=segment.letters,
+        seq=segment.seq,
+        ack=segment.ack,
+        length=len(segment.payload),
+        window=segment.window,
+        retransmission=again,
+        forged=forged,
+    )

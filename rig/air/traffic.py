@@ -7,7 +7,10 @@ An HTB root lets all other traffic of the interface pass at once; one class with
 from __future__ import annotations
 
 import errno
+import fcntl
 import ipaddress
+import socket
+import struct
 import zlib
 from typing import Any
 
@@ -15,7 +18,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from rig.air.bounds import Way
-from rig.air.journal import Qdisc
+from rig.air.journal import Link, Qdisc
 from rig.errors import FaultError
 
 BURST = 1514
@@ -24,12 +27,20 @@ LATENCY_MS = 1000
 """The longest that a packet waits; what would wait longer is dropped."""
 _FREE = 125_000_000
 """The class itself holds nothing back: 1 Gbit/s, in bytes; the bucket below it does."""
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _ROOT = 0xFFFFFFFF
 
 
 def planned(way: Way, run: str) -> Qdisc:
     """The qdisc that a rate limit of this run would make."""
     return Qdisc(way.interface, way.index, 0x5200 | zlib.crc32(run.encode()) & 0xFF)
+
+
+def carrier(interface: str) -> bool:
+    """Whether an interface is up and running, as the kernel says (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        told = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("256s", interface.encode()))
+    return bool(struct.unpack_from("=H", told, 16)[0] & _IFF_RUNNING)
 
 
 class Shaper:
@@ -111,6 +122,18 @@ class Shaper:
                     f"{errno.errorcode.get(error.code, error.code)}"
                 ) from error
         return False
+
+    async def link(self, link: Link, *, up: bool) -> bool:
+        """Take an interface down or up; False: it is gone. Raises `FaultError`."""
+        try:
+            await self._ip.link("set", index=link.index, state="up" if up else "down")
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return False
+            raise FaultError(
+                f"{link.interface} stayed as it was: {errno.errorcode.get(error.code, error.code)}"
+            ) from error
+        return True
 
     def close(self) -> None:
         """Close the netlink socket."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rig.air import journal
 from rig.air.arp import announce
-from rig.air.journal import Arp, Change, Qdisc
+from rig.air.journal import Arp, Change, Link, Qdisc
 from rig.air.leftovers import leftovers
 from rig.air.netfilter import Tables
 from rig.air.traffic import Shaper
@@ -34,6 +34,8 @@ async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
     """Take one change back; False: nothing was left of it. Raises `FaultError`."""
     if isinstance(change, Qdisc):
         return await shaper.remove(change)
+    if isinstance(change, Link):
+        return await shaper.link(change, up=True)
     if isinstance(change, Arp):
         told = announce(change)
         await asyncio.sleep(LOCKTIME_S)
@@ -45,6 +47,8 @@ def words(change: Change) -> str:
     """A change in words."""
     if isinstance(change, Qdisc):
         return f"rate limit on {change.interface} (qdisc {change.handle:x}:)"
+    if isinstance(change, Link):
+        return f"{change.interface} was down"
     if isinstance(change, Arp):
         return f"wrong ARP entry in {change.device}"
     return f"nftables table {change.family} {change.name}"

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig import __version__
+from rig.air.airspace import Airspace
 from rig.boards.base import Address, Board
 from rig.boards.flashing import attach_console, boot_board, flash_board
 from rig.campaign.judge import HISTORY_FILE
@@ -85,6 +86,7 @@ class Session:
         self._learned = False
         self._server: ScriptedServer | None = None
         self._address: Address | None = None
+        self._air = Airspace(board.name, self._host, self.history, out)
 
     # -- its life ---------------------------------------------------------------------------
 
@@ -175,8 +177,12 @@ class Session:
                 hint="give its `address` in bench.toml",
             )
         self._address = booted.address
+        await self._stack.enter_async_context(self._air)
         link = await self._stack.enter_async_context(self.new_link())
         self._server = await self._stack.enter_async_context(ScriptedServer(link))
+
+    def _host(self) -> str | None:
+        return self._address.host if self._address else None
 
     def new_link(self) -> Link:
         """Another link to the device, its connections numbered on; whoever asked closes it."""
@@ -208,6 +214,7 @@ class Session:
             rng=random.Random(f"{self.seed}/{salt}/{cycle}"),
             cycle=cycle,
             swallow=self._swallow,
+            air=self._air,
         )
 
     async def learn(self) -> Device:
@@ -265,8 +272,11 @@ class Session:
             stage.memory = memory
             self.history.append(ev.CycleStarted(t=now_ns(), scenario=scenario.name, cycle=cycle))
             try:
-                async with asyncio.timeout(timeout):
-                    await self._guarded(scenario, stage)
+                try:
+                    async with asyncio.timeout(timeout):
+                        await self._guarded(scenario, stage)
+                finally:
+                    await stage.calm()
             except TimeoutError:
                 await self.server.aclose()
                 return f"cycle {cycle} did not end within {timeout:g} s"

@@ -26,7 +26,8 @@ from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
 from rig.report.terminal import show_scenario, show_sum
-from rig.scenarios import all_scenarios, get_scenario
+from rig.scenarios import get_scenario
+from rig.scenarios.registry import catalogue
 
 DEFAULT_BOARD = "virtual"
 
@@ -110,7 +111,7 @@ def command(
     for name in swallow:
         if name != "*":
             get_fault(name)
-    chosen = [get_scenario(name) for name in scenarios] or list(all_scenarios().values())
+    chosen = [get_scenario(name) for name in scenarios] or catalogue()
     device = open_board(board, find_bench(bench))
     bundle = _bundle(device, firmware, no_flash)
     folder = new_out(Path("out"), board) if out is None else out

@@ -22,6 +22,7 @@ from rig.history import HistoryStore, now_ns
 from rig.history import events as ev
 
 if TYPE_CHECKING:
+    from rig.air.airspace import Airspace
     from rig.boards.base import Board
     from rig.servers import Connection, ScriptedServer
 
@@ -69,6 +70,8 @@ class Target:
     """Whether the device's log tells of sockets (a debug build), as far as was seen."""
     swallow: Collection[str] = ()
     """Faults that are made to miss (`*`: all), to test the rig itself."""
+    air: Airspace | None = None
+    """The air around the board, for faults on packets."""
 
     @property
     def aim(self) -> Connection:

@@ -463,6 +463,45 @@ class ServerWarned(Event):
     conn: int | None = None
 
 
+# -- the air ------------------------------------------------------------------------------------
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet(Event):
+    """A TCP segment to or from the board, as the capture beside this history has it.
+
+    `source` and `destination` are address:port; `flags` letters of F S R P A U E C; `length` bytes
+    of payload. A `retransmission` was seen before; a `forged` one the rig made itself.
+    """
+
+    board: str
+    source: str
+    destination: str
+    flags: str
+    seq: int
+    ack: int
+    length: int
+    window: int = 0
+    retransmission: bool = False
+    forged: bool = False
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AirFault(Event):
+    """A fault on packets began, is proven by what was counted for it, or is over.
+
+    `counts` are packets (or what the name says) as the kernel and the air helper counted them.
+    """
+
+    board: str
+    fault: str
+    state: Literal["up", "proven", "over"]
+    counts: dict[str, int] = field(default_factory=dict)
+    why: str = ""
+
+
 # -- faults -------------------------------------------------------------------------------------
 
 

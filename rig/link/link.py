@@ -83,16 +83,18 @@ class Link:
         epoch_us: int | None = None,
         timeout: float = 5.0,
         receive_buffer: int | None = None,
+        local_port: int | None = None,
         via: Literal["link", "direct"] = "direct",
     ) -> Wire:
         """Open a TCP connection to the device; nothing is sent on it.
 
         `server_id` and `epoch_us` (us) are recorded with it; by default they are unlike any other
         connection's. `receive_buffer` in bytes makes the window small from the start (see
-        `Wire.closed_window`). Call `start` on the result once its callbacks are set. Raises
-        `ServerError` when the device does not accept within `timeout` seconds.
+        `Wire.closed_window`), `local_port` is the one to dial from. Call `start` on the result once
+        its callbacks are set. Raises `ServerError` when the device does not accept within `timeout`
+        seconds.
         """
-        sock = await _connect(self.endpoint, timeout, receive_buffer)
+        sock = await _connect(self.endpoint, timeout, receive_buffer, local_port)
         conn = next(self.numbers)
         opened = ConnectionOpened(
             t=now_ns(),
@@ -227,11 +229,13 @@ class Link:
         await self.aclose()
 
 
-async def _connect(endpoint: Endpoint, timeout: float, receive_buffer: int | None) -> socket.socket:
+async def _connect(
+    endpoint: Endpoint, timeout: float, receive_buffer: int | None, local_port: int | None
+) -> socket.socket:
     where = f"{endpoint.host} port {endpoint.port}"
     try:
         async with asyncio.timeout(timeout):
-            return await _open(endpoint, receive_buffer)
+            return await _open(endpoint, receive_buffer, local_port)
     except TimeoutError as error:
         raise ServerError(
             f"the device at {where} did not accept a connection within {timeout:g} s",
@@ -249,7 +253,9 @@ async def _connect(endpoint: Endpoint, timeout: float, receive_buffer: int | Non
         ) from error
 
 
-async def _open(endpoint: Endpoint, receive_buffer: int | None) -> socket.socket:
+async def _open(
+    endpoint: Endpoint, receive_buffer: int | None, local_port: int | None
+) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:
         found = socket.getaddrinfo(
@@ -264,6 +270,9 @@ async def _open(endpoint: Endpoint, receive_buffer: int | None) -> socket.socket
         if receive_buffer is not None:
             # The kernel doubles what it is asked for (socket(7)).
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer // 2)
+        if local_port is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("", local_port))
         await loop.sock_connect(sock, target)
     except (OSError, asyncio.CancelledError):
         sock.close()

@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from rig.air.airspace import Airspace
 from rig.boards.base import Board
 from rig.errors import FaultError, ServerError
 from rig.faults import Proof, Target, strike
@@ -86,6 +87,8 @@ class Stage:
     """What a scenario keeps from cycle to cycle."""
     swallow: Collection[str] = ()
     """Faults that are made to miss, to test the rig itself."""
+    air: Airspace | None = None
+    """The air around the board, for faults on packets."""
 
     # -- connections ------------------------------------------------------------------------
 
@@ -178,6 +181,7 @@ class Stage:
         What it does not tell (a build without D lines) is given the time of a turn.
         """
         begun = now_ns()
+        await self.calm()
         await self.server.aclose()
         if self.device.tells_sockets:
             await self.sockets.emptied(SETTLE_S)
@@ -204,8 +208,23 @@ class Stage:
             act=act,
             tells_sockets=self.device.tells_sockets,
             swallow=self.swallow,
+            air=self.air,
         )
         return await strike(fault, target, **(params or {}))
+
+    async def calm(self) -> None:
+        """Take back every fault on packets."""
+        if self.air is not None:
+            await self.air.heal()
+
+    async def need_air(self) -> None:
+        """Raises `Lacking` when no fault on packets can be made here."""
+        if self.air is None:
+            raise Lacking("there is no air around this board")
+        try:
+            await self.air.open()
+        except FaultError as error:
+            raise Lacking(f"no faults on packets: {error.message}; {error.hint or ''}") from error
 
     def need_talk(self) -> None:
         """Raises `Lacking` when the board cannot be made to talk by itself."""

@@ -96,6 +96,7 @@ class Path(Protocol):
         epoch_us: int | None = None,
         timeout: float = 5.0,
         receive_buffer: int | None = None,
+        local_port: int | None = None,
     ) -> Line:
         """Open a TCP connection on which nothing is sent."""
         ...

@@ -35,17 +35,19 @@ class ScriptedServer:
         answer_time: bool = True,
         timeout: float = 5.0,
         receive_buffer: int | None = None,
+        local_port: int | None = None,
     ) -> Connection:
         """Open a TCP connection; nothing is sent on it.
 
-        The answers are as in `Connection`; `receive_buffer` as in `Link.dial`. Raises
-        `ServerError` when the device does not accept within `timeout` seconds.
+        The answers are as in `Connection`; `receive_buffer` and `local_port` as in `Link.dial`.
+        Raises `ServerError` when the device does not accept within `timeout` seconds.
         """
         line = await self.path.dial(
             server_id=server_id,
             epoch_us=epoch_us,
             timeout=timeout,
             receive_buffer=receive_buffer,
+            local_port=local_port,
         )
         connection = Connection(
             line,

@@ -3,12 +3,12 @@
 import pytest
 
 from rig.checks import Verdict
-from rig.scenarios import all_scenarios
+from rig.scenarios.registry import catalogue
 
 
 @pytest.mark.hil
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", list(all_scenarios()))
+@pytest.mark.parametrize("name", [scenario.name for scenario in catalogue()])
 def test_the_device_survives(play, board, name):
     verdict = play(name)
     if verdict.verdict is Verdict.INCONCLUSIVE and not verdict.cycles:

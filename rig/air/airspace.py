@@ -1,0 +1,208 @@
+"""The air around one board in a run: opened when first needed, all it sees in the history."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rig.air.client import Air
+from rig.air.protocol import AnyCommand, Capture, Done, Flow, Forge, Over, Seen
+from rig.errors import FaultError
+from rig.history import Entry, HistoryStore, now_ns
+from rig.history.events import AirFault, ConnectionOpened, Packet
+
+CAPTURE = "air"
+"""The captures beside a history: `air.pcap`, `air-2.pcap`, ..."""
+_LONGEST_S = 3600.0
+_MOST_FLOWS = 4096
+_GLANCE_S = 0.25
+"""How long counters are left alone when no packet is seen."""
+
+Proven = Callable[[dict[str, int]], str | None]
+"""Says in words what counters prove; None: nothing yet."""
+
+
+class Airspace:
+    """An async context manager; entering it costs nothing, `open` starts the helper.
+
+    `host` gives the board's address when it is asked for. Leaving takes every fault back.
+    """
+
+    def __init__(
+        self, board: str, host: Callable[[], str | None], history: HistoryStore, folder: Path
+    ) -> None:
+        self.board = board
+        self._host = host
+        self._history = history
+        self._folder = folder
+        self._air: Air | None = None
+        self._names: dict[int, str] = {}
+        """Faults that are up, by the helper's number."""
+        self._flows: OrderedDict[int, Flow] = OrderedDict()
+        self._captures = 0
+        self._capture = 0
+        self._again: asyncio.Task[None] | None = None
+        history.listen(self._heard)
+
+    async def open(self) -> Air:
+        """The air, with its capture on. Raises `FaultError`: no rights, no way to the board."""
+        if self._air is None:
+            address = await _resolved(self.board, self._host())
+            air = Air({self.board: address}, folder=self._folder)
+            air.on_seen = self._seen
+            air.on_over = self._over
+            await air.__aenter__()
+            self._air = air
+            await self._start_capture()
+        return self._air
+
+    def flow(self, conn: int) -> Flow:
+        """The ports of the rig's connection `conn`. Raises `FaultError` for one not known."""
+        flow = self._flows.get(conn)
+        if flow is None:
+            raise FaultError(f"connection {conn} is not one to {self.board}")
+        return flow
+
+    async def begin(self, name: str, command: AnyCommand) -> int:
+        """Begin a fault that lasts; its number is for `proof` and `heal`. Raises `FaultError`."""
+        done = await (await self.open()).ask(command)
+        if done.effect is None:
+            raise FaultError(f"{name} does not last")
+        self._names[done.effect] = name
+        self._history.append(
+            AirFault(t=now_ns(), board=self.board, fault=name, state="up", why=done.note)
+        )
+        return done.effect
+
+    async def forge(self, command: Forge) -> Done:
+        """Send one forged segment: its numbers. Raises `FaultError`."""
+        return await (await self.open()).ask(command)
+
+    async def proof(self, effect: int, proven: Proven, within: float) -> tuple[str, int] | None:
+        """Wait, at most `within` s, until counters prove a fault: in words, and the event's number.
+
+        They are read again whenever a packet is seen.
+        """
+        air = await self.open()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        with self._history.watch(lambda event: isinstance(event, Packet), bound=1) as packets:
+            while True:
+                counts = await air.counts(effect)
+                words = proven(counts)
+                if words is not None:
+                    return words, self._say(self._names[effect], "proven", counts)
+                left = deadline - loop.time()
+                if left <= 0:
+                    return None
+                await packets.next(Packet, timeout=min(left, _GLANCE_S))
+
+    async def heal(self, effect: int | None = None) -> None:
+        """Take a fault back, or all. Raises `FaultError` when something stayed."""
+        if self._air is None:
+            return
+        for number in [effect] if effect is not None else list(self._names):
+            name = self._names.pop(number, None)
+            if name is not None:
+                self._say(name, "over", await self._air.heal(number))
+
+    # -- what is seen -------------------------------------------------------------------------
+
+    def _heard(self, entry: Entry) -> None:
+        event = entry.event
+        if isinstance(event, ConnectionOpened) and event.board == self.board:
+            ports = (int(end.rpartition(":")[2]) for end in (event.local, event.peer))
+            self._flows[event.conn] = Flow(*ports)
+            if len(self._flows) > _MOST_FLOWS:
+                self._flows.popitem(last=False)
+
+    def _seen(self, seen: Seen) -> None:
+        self._history.append(
+            Packet(
+                t=seen.t,
+                board=self.board,
+                source=seen.source,
+                destination=seen.destination,
+                flags=seen.flags,
+                seq=seen.seq,
+                ack=seen.ack,
+                length=seen.length,
+                window=seen.window,
+                retransmission=seen.retransmission,
+                forged=seen.forged,
+            )
+        )
+
+    def _over(self, over: Over) -> None:
+        if over.effect == self._capture:
+            self._again = asyncio.ensure_future(self._start_capture())
+            return
+        name = self._names.pop(over.effect, None)
+        if name is not None:
+            self._say(name, "over", over.counts, over.why)
+
+    def _say(self, name: str, state: str, counts: dict[str, int], why: str = "") -> int:
+        return self._history.append(
+            AirFault(
+                t=now_ns(),
+                board=self.board,
+                fault=name,
+                state="proven" if state == "proven" else "over",
+                counts=counts,
+                why=why,
+            )
+        )
+
+    async def _start_capture(self) -> None:
+        """A capture ends after an hour by construction: a longer run has several files."""
+        assert self._air is not None
+        self._captures += 1
+        number = f"-{self._captures}" if self._captures > 1 else ""
+        command = Capture(board=self.board, file=f"{CAPTURE}{number}.pcap", seconds=_LONGEST_S)
+        self._capture = (await self._air.ask(command)).effect or 0
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Take everything back and end the helper; idempotent."""
+        air, self._air = self._air, None
+        if self._again is not None:
+            self._again.cancel()
+        if air is not None:
+            await air.aclose()
+            for name in self._names.values():
+                self._say(name, "over", {}, "the run ended")
+            self._names.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+        self._history.unlisten(self._heard)
+
+
+async def _resolved(board: str, host: str | None) -> str:
+    """The board's IPv4 address."""
+    if host is None:
+        raise FaultError(f"{board} has no address (yet)", hint="is it on, and on the network?")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+        )
+    except OSError as error:
+        raise FaultError(
+            f"{board} has no IPv4 address: {host}: {error.strerror}",
+            hint="packet faults are made on IPv4; give the address in the bench file",
+        ) from error
+    return str(found[0][4][0])
