@@ -19,6 +19,7 @@ from rig.air.protocol import (
     Capture,
     Command,
     Count,
+    Deauth,
     Disturb,
     Done,
     Drop,
@@ -36,6 +37,7 @@ from rig.air.protocol import (
     SynFlood,
     encode,
 )
+from rig.air.radio import deauthentication
 from rig.air.segment import ACK, SYN, Segment
 from rig.air.sockets import destroy
 from rig.air.traffic import carrier, planned
@@ -117,6 +119,8 @@ class Session:
                 return Done(id=number, counts={"effects": len(self.effects.up)})
             case Begin():
                 raise FaultError("the boards are fixed: only the first command may name them")
+            case Deauth():
+                return self._deauth(number, command)
             case Forge():
                 return await self._forge(number, command)
         carry = self._lasting.get(type(command))
@@ -306,6 +310,22 @@ class Session:
         made = await forge.forge(ear, command.flow, command.what, command.to)
         counts = {"seq": made.seq, "ack": made.ack, "length": len(made.payload)}
         return Done(id=number, counts=counts)
+
+    def _deauth(self, number: int, command: Deauth) -> Done:
+        if command.interface not in self.begin.monitors:
+            raise FaultError(
+                f"{command.interface} is no monitor interface of this bench",
+                hint=f"its monitors: {', '.join(self.begin.monitors) or 'none'}",
+            )
+        known = arp.victim(self.bounds.way(command.board))
+        if known.device_mac != command.station:
+            raise FaultError(
+                f"{command.station} is not {command.board}: that is {known.device_mac}"
+            )
+        frame = deauthentication(command.station, command.bssid, command.reason)
+        for _ in range(command.count):
+            arp.send_frame(command.interface, frame)
+        return Done(id=number, counts={"sent": command.count})
 
 
 def _forget(ear: Ear, file: PcapFile) -> None:

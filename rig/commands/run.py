@@ -27,6 +27,7 @@ from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
 from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import get_scenario
+from rig.scenarios.chosen import chosen_faults
 from rig.scenarios.registry import catalogue
 
 DEFAULT_BOARD = "virtual"
@@ -71,6 +72,11 @@ class _Show:
     show_default=True,
     help="Seconds for one cycle.",
 )
+@click.option(
+    "--faults",
+    metavar="NAME,...",
+    help="Play these faults on packets, one after the other (rig faults lists them).",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop after the first scenario that fails.")
 @click.option("--no-flash", is_flag=True, help="Take the firmware that is on the board.")
 @wait_option
@@ -90,6 +96,7 @@ def command(
     seed: int,
     out: Path | None,
     timeout: float,
+    faults: str | None,
     fail_fast: bool,
     no_flash: bool,
     wait: bool,
@@ -111,7 +118,10 @@ def command(
     for name in swallow:
         if name != "*":
             get_fault(name)
-    chosen = [get_scenario(name) for name in scenarios] or catalogue()
+    chosen = [get_scenario(name) for name in scenarios]
+    if faults is not None:
+        chosen.append(chosen_faults(faults.split(",")))
+    chosen = chosen or catalogue()
     device = open_board(board, find_bench(bench))
     bundle = _bundle(device, firmware, no_flash)
     folder = new_out(Path("out"), board) if out is None else out
@@ -134,7 +144,8 @@ def command(
         click.echo(full_json(verdict, remember=True))
     else:
         run_crashes(verdict, remember=True)
-    show_sum(report, verdict, repeat=_again(scenarios, board, bench, firmware, cycles, seed))
+    repeat = _again(scenarios, board, bench, firmware, cycles, seed, faults)
+    show_sum(report, verdict, repeat=repeat)
     raise SystemExit(verdict.verdict.exit_code)
 
 
@@ -145,10 +156,12 @@ def _again(
     firmware: Path | None,
     cycles: int | None,
     seed: int,
+    faults: str | None,
 ) -> list[str]:
     """The command that repeats this run, into a folder of its own."""
     words = ["rig", "run", *scenarios, "--board", board, "--seed", str(seed)]
-    for option, value in (("--bench", bench), ("--firmware", firmware), ("--cycles", cycles)):
+    options = {"--bench": bench, "--firmware": firmware, "--cycles": cycles, "--faults": faults}
+    for option, value in options.items():
         if value is not None:
             words += [option, str(value)]
     return [shlex.quote(word) for word in words]

@@ -94,7 +94,7 @@ declare(
             board=board, flow=flow, way=_way(v), size=int(v["bytes"]), seconds=v["for"]
         ),
         counted("to_device", "to_server", words="packets were too long"),
-        (Param("bytes", "bytes", 300, 68, 1500, "the longest IP packet that passes"), DIRECTION),
+        (Param("bytes", "bytes", 128, 68, 1500, "the longest IP packet that passes"), DIRECTION),
     )
 )
 declare(

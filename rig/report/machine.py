@@ -18,6 +18,10 @@ from typing import Literal
 
 from serial.tools import list_ports
 
+from rig.air.privilege import command as helper_command
+from rig.air.privilege import missing
+from rig.errors import FaultError
+
 State = Literal["ok", "limited", "missing"]
 
 _SECONDS = 10.0
@@ -118,24 +122,36 @@ def _netem() -> Finding:
         "with IPRoute() as ip: ip.tc('add', 'netem', index=1, delay=1000)"
     )
     error = _tried(code)
-    if error is None:
-        return Finding("netem", "ok", "delay, loss and reordering of packets")
-    hint = "a kernel with sch_netem (Debian: linux-image-amd64), and root"
-    return Finding("netem", "limited", error, hint)
+    found = "this kernel has it" if error is None else f"not here ({error})"
+    return Finding("netem", "ok", f"{found}; not needed: packets wait in a queue of the rig's own")
 
 
-def _nftables() -> Finding:
-    if _find("nft") is None:
-        return _tool("nft", "a flow's packets dropped or answered by RST", "nftables")
-    code = (
-        "import os, subprocess; os.unshare(os.CLONE_NEWNET)\n"
-        "done = subprocess.run(['nft', 'add', 'table', 'inet', 'srig'], capture_output=True)\n"
-        "done.returncode and exit(done.stderr.decode())"
-    )
-    error = _tried(code)
-    if error is None:
-        return Finding("nftables", "ok", "a flow's packets dropped or answered by RST")
-    return Finding("nftables", "limited", error, "root, and a kernel with nf_tables")
+def _air() -> Finding:
+    """Every kind of packet fault, tried in a namespace of its own."""
+    if missing():
+        try:
+            words = helper_command()
+        except FaultError as error:
+            return Finding("packet faults", "limited", error.message, error.hint)
+        return Finding("packet faults", "ok", f"by {words[0]} (not tried)")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "rig.air.probe"],
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("packet faults", "limited", f"no answer within {_SECONDS:.0f} s", "rig heal")
+    tried = dict(line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line)
+    lacking = [f"{name}: {why}" for name, why in tried.items() if why]
+    if done.returncode != 0 or lacking:
+        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+        hint = "a kernel with nf_tables, nfnetlink_queue, sch_htb and sch_tbf; docs/air.md"
+        return Finding("packet faults", "limited", "; ".join(lacking) or last, hint)
+    return Finding("packet faults", "ok", ", ".join(tried))
 
 
 def _serial_ports() -> Finding:
@@ -190,8 +206,8 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _root,
     _namespaces,
     _netem,
-    _nftables,
-    lambda: _tool("tcpdump", "packet capture beside the history", "tcpdump"),
+    _air,
+    lambda: _tool("tcpdump", "a second witness of the rig's own captures", "tcpdump"),
     _serial_ports,
     lambda: _tool("gdb-multiarch", "RISC-V stacks unwound by gdb", "gdb-multiarch"),
     lambda: _tool("llvm-symbolizer", "faster decoding of many addresses", "llvm"),

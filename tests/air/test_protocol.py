@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rig.air.protocol import (
@@ -85,6 +85,7 @@ _json = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([cls.__struct_config__.tag for cls in COMMANDS]),
     st.dictionaries(st.sampled_from(["board", "seconds", "flow", "way", "count", "x"]), _json),

@@ -1,0 +1,105 @@
+"""Whole runs through the air, on the virtual board in its own namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig.errors import BenchError
+from rig.history import History
+from rig.history.events import AirFault, FaultSeen, Packet
+from rig.scenarios.chosen import chosen_faults
+from rig.scenarios.registry import all_scenarios, catalogue
+
+FIRMWARE = Path(__file__).parents[2] / "fixtures" / "firmware" / "v0.7.0"
+
+
+def test_what_needs_rights_is_played_only_when_asked_for() -> None:
+    asked = {each.name for each in all_scenarios().values()} - {each.name for each in catalogue()}
+    assert {"forged-rst", "half-open", "silence", "four-tuple-reuse", "roam"} <= asked
+    assert all("air" not in each.needs for each in catalogue())
+
+
+def test_faults_of_ones_own_choice_are_a_scenario_that_needs_all_of_them_seen() -> None:
+    chosen = chosen_faults(["loss", " rst-forged"])
+    assert chosen.faults == ("loss", "rst-forged")
+
+
+@pytest.mark.parametrize("name", ["los", "recycle", "queue-full"])
+def test_a_choice_that_makes_no_sense_is_refused(name: str) -> None:
+    with pytest.raises(BenchError):
+        chosen_faults([name])
+
+
+def play(lab: Any, out: Path, *arguments: str) -> dict[str, Any]:
+    """`rig run` in the lab's namespace; its verdict."""
+    rig = [sys.executable, "-m", "rig"]
+    try:
+        done = subprocess.run(
+            [*rig, "run", *arguments, "--firmware", str(FIRMWARE), "--out", str(out), "--json"],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    finally:
+        subprocess.run([*rig, "unplug", "virtual"], capture_output=True, timeout=20, check=False)
+    assert done.stdout, done.stderr
+    verdict: dict[str, Any] = json.loads(done.stdout)
+    return verdict
+
+
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_forged_and_half_open_connections_are_survived_seen_and_taken_back(
+    lab: Any, tmp_path: Path
+) -> None:
+    before = lab.traces()
+    out = tmp_path / "out"
+    verdict = play(lab, out, "forged-rst", "half-open", "four-tuple-reuse", "--cycles", "1")
+    assert verdict["verdict"] == "pass", verdict
+    assert [f["asked"] == f["seen"] > 0 for s in verdict["scenarios"] for f in s["faults"]] == (
+        [True] * 4
+    )
+    history = {entry.n: entry.event for entry in History(out / "history.jsonl")}
+    forged = [e for e in history.values() if isinstance(e, FaultSeen) and e.fault == "rst-forged"]
+    shown = [history[n] for seen in forged for n in seen.evidence]
+    assert any(isinstance(event, Packet) and event.forged for event in shown)
+    assert "Flags [R.]" in lab.sh(f"tcpdump -n -r {out / 'air.pcap'}")
+    assert lab.traces() == before
+
+
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_a_choice_of_faults_is_made_proven_and_healed(lab: Any, tmp_path: Path) -> None:
+    before = lab.traces()
+    out = tmp_path / "out"
+    verdict = play(lab, out, "--faults", "silence-to-device,mtu,packet-delay")
+    assert verdict["verdict"] == "pass", verdict
+    states = [
+        e.state
+        for e in (x.event for x in History(out / "history.jsonl").only(AirFault))
+        if isinstance(e, AirFault)
+    ]
+    assert states == ["up", "proven", "over"] * 3
+    assert lab.traces() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has every right")
+def test_without_rights_a_scenario_says_what_it_would_need(lab_home: Path, tmp_path: Path) -> None:
+    verdict = play(None, tmp_path / "out", "forged-rst", "--cycles", "1")
+    scenario = verdict["scenarios"][0]
+    assert scenario["verdict"] == "inconclusive"
+    assert "sudo" in scenario["reason"]
+
+
+@pytest.fixture
+def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENDSPIN_RIG_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
