@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from rig.campaign.judge import HISTORY_FILE
@@ -41,7 +42,7 @@ def scenario_lines(verdict: ScenarioVerdict) -> RenderableType:
         facts.append(f"fails in < {verdict.failure_rate_bound:.1%} of cycles (95 % sure)")
     if not facts:
         return head
-    return Group(head, Text(" " * 14 + "; ".join(facts), style="dim"))
+    return Group(head, Padding(Text("; ".join(facts), style="dim"), (0, 0, 0, 14), expand=False))
 
 
 def show_scenario(
