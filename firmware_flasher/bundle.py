@@ -15,6 +15,7 @@ from firmware_flasher.image import (
     AppDescriptor,
     ImageError,
     Partition,
+    boot_partition,
     chip_id_of,
     looks_like_image,
     read_image,
@@ -24,6 +25,9 @@ from firmware_flasher.messages import Settings
 MODES = ("qio", "qout", "dio", "dout", "keep")
 MAX_FLASH = 128 * 1024 * 1024
 """Bytes; the largest flash esptool knows."""
+
+MERGED = "merged image"
+"""The `kind` of a bundle that is flash from 0 on, as one file."""
 
 KEEP = Settings()
 """Leave the loader's header as it is."""
@@ -79,6 +83,11 @@ class Bundle:
         return max([region.end for region in self.regions] + [row.end for row in self.table])
 
     @property
+    def label(self) -> str:
+        """Which firmware it is, for people: project and version, else what the user named."""
+        return f"{self.app.project} {self.app.version}" if self.app else self.origin
+
+    @property
     def digest(self) -> str:
         """SHA-256 over all that reaches the flash: chip, settings, offsets, flags, bytes."""
         total = hashlib.sha256(f"{self.chip.name} {self.settings}\n".encode())
@@ -128,8 +137,14 @@ def check_bundle(bundle: Bundle, *, images: bool = True) -> None:
     _check_places(bundle)
     _check_fits(bundle)
     if images:
+        boot = boot_partition(bundle.table)
         for region in bundle.regions:
-            _check_image(bundle, region)
+            # A dump of a whole flash may well have half an update in a slot that is not used.
+            if bundle.kind != MERGED or (
+                region.offset == bundle.chip.bootloader_offset
+                or (boot is not None and region.offset == boot.offset)
+            ):
+                _check_image(bundle, region)
 
 
 def _check_places(bundle: Bundle) -> None:

@@ -24,6 +24,7 @@ from firmware_flasher.flasher import (
     verify_flash,
 )
 from firmware_flasher.loading import load_bundle, named_chip
+from firmware_flasher.memory import default_folder
 from firmware_flasher.messages import ChipInfo, Event
 from firmware_flasher.port import AFTER, BEFORE, SerialPort
 from firmware_flasher.progress import Display
@@ -78,6 +79,13 @@ bundle that is not for this board, 130 interrupted.
 @click.option("--verbose", is_flag=True, help="Show esptool's own words.")
 @click.option("--attempts", default=7, show_default=True, help="How often to try to connect.")
 @click.option("--deadline", type=float, help="Give up after so many seconds.")
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path),
+    default=default_folder,
+    show_default="firmware_flasher in the user's state folder",
+    help="Folder that remembers what each board's flash holds, and interrupted flashes.",
+)
 def command(
     bundle: Path | None,
     port: str,
@@ -98,6 +106,7 @@ def command(
     verbose: bool,
     attempts: int,
     deadline: float | None,
+    memory: Path,
 ) -> None:
     """Flash a firmware BUNDLE onto the ESP32 on a port, and verify it."""
     modes = [only_info, read_to is not None, only_erase, bundle is not None]
@@ -115,7 +124,9 @@ def command(
         )
         show.done(f"read {len(data)} bytes to {read_to}", {"read": len(data)})
     elif only_erase:
-        show.run(lambda tell: erase_flash(where, on_event=tell, stub=stub, **connect))
+        show.run(
+            lambda tell: erase_flash(where, on_event=tell, stub=stub, memory=memory, **connect)
+        )
         show.done("erased, and blank by the chip's own word", {"erased": True})
     elif bundle is not None:
         loaded = load_bundle(bundle, chip=name, force=force)
@@ -136,6 +147,7 @@ def command(
                 erase_all=erase_all,
                 force=force,
                 stub=stub,
+                memory=memory,
                 **connect,
             )
         )
@@ -181,7 +193,8 @@ class _Output:
         unverified = result.written + result.skipped - result.verified
         self.done(
             f"flashed in {result.seconds:.1f} s: {result.written} regions written, "
-            f"{result.skipped} unchanged, {result.verified} verified"
+            f"{result.skipped} unchanged, {result.verified} verified; "
+            f"{result.sent} of {result.size} bytes written"
             + (f", {unverified} NOT verified" if unverified else ""),
             msgspec.to_builtins(result),
         )

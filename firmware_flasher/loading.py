@@ -17,13 +17,18 @@ from pathlib import Path
 
 import msgspec
 
-from firmware_flasher.bundle import Bundle, Region, check_bundle, check_settings, known_chips
+from firmware_flasher.bundle import (
+    MERGED,
+    Bundle,
+    Region,
+    check_bundle,
+    check_settings,
+    known_chips,
+)
 from firmware_flasher.chips import CHIPS, Chip, chip_name, chip_of_image
 from firmware_flasher.errors import BundleError
 from firmware_flasher.image import (
     PARTITION_TABLE_OFFSET,
-    PARTITION_TABLE_SIZE,
-    SECTOR,
     SUBTYPE_OTADATA,
     TYPE_DATA,
     AppDescriptor,
@@ -35,6 +40,7 @@ from firmware_flasher.image import (
     read_app_descriptor,
     read_partition_table,
 )
+from firmware_flasher.merged import cut_merged, merged_chip, merged_table
 from firmware_flasher.messages import Settings
 from firmware_flasher.sources import Archive, Folder, Source, read_file
 
@@ -253,56 +259,15 @@ def _elf_names(source: Source) -> list[str]:
 def _from_merged(
     data: bytes, origin: str, label: str, elf: tuple[Source, list[str]] | None
 ) -> Bundle:
-    chip = _merged_chip(data, label)
-    table = _merged_table(data, label)
+    chip = merged_chip(data, label, _LOOKED_FOR)
+    table = merged_table(data, label)
     app = None
     boot = boot_partition(table)
     if boot is not None:
         app = read_app_descriptor(data[boot.offset : boot.end])
-    region = Region(0, data, label)
     found = _matching_elf(*elf, app) if elf else None
-    return Bundle(origin, "merged image", chip, (region,), Settings(), table, app, found)
-
-
-def _merged_chip(data: bytes, label: str) -> Chip:
-    if not data:
-        raise BundleError(f"{label}: is empty")
-    for offset in sorted({chip.bootloader_offset for chip in CHIPS.values()}):
-        chip_id = chip_id_of(data[offset : offset + 64])
-        if chip_id is None or (offset and data[:offset].strip(b"\xff\x00")):
-            continue
-        chip = chip_of_image(chip_id)
-        if offset == 0 and read_app_descriptor(data) is not None:
-            raise BundleError(
-                f"{label}: an application without loader and partition table: "
-                "nothing says where in flash it belongs",
-                hint="name the build folder, or the merged image "
-                "(idf.py merge-bin; ESPHome: firmware.factory.bin)",
-            )
-        if chip is None:
-            raise BundleError(f"{label}: image for an unknown chip (id {chip_id})")
-        if chip.bootloader_offset == offset:
-            return chip
-    raise BundleError(
-        f"{label}: no merged image: no second-stage loader at 0x0, 0x1000 or 0x2000 "
-        f"(starts with {data[:4].hex()})",
-        hint=f"expected flash from offset 0 on; or a folder with {_LOOKED_FOR}",
-    )
-
-
-def _merged_table(data: bytes, label: str) -> tuple[Partition, ...]:
-    """The partition table: at 0x8000, or where a larger loader pushed it."""
-    for offset in range(PARTITION_TABLE_OFFSET, 0x20000, SECTOR):
-        block = data[offset : offset + PARTITION_TABLE_SIZE]
-        if looks_like_partition_table(block):
-            try:
-                return read_partition_table(block)
-            except ImageError as error:
-                raise BundleError(f"{label}: partition table at 0x{offset:x}: {error}") from None
-    raise BundleError(
-        f"{label}: no partition table from 0x{PARTITION_TABLE_OFFSET:x} on; a merged image has one",
-        hint="name the build folder, or merge again",
-    )
+    regions = tuple(cut_merged(data, label, chip, table))
+    return Bundle(origin, MERGED, chip, regions, Settings(), table, app, found)
 
 
 def _elf_beside(path: Path) -> tuple[Source, list[str]]:

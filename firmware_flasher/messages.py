@@ -28,6 +28,8 @@ class Link(msgspec.Struct, frozen=True):
     connect_attempts: int = 7
     owner_resets: bool = False
     """The flasher's caller resets the board when asked (`ResetAsked`)."""
+    owner_powers: bool = False
+    """It can take the board's power away for a moment, too."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -62,6 +64,10 @@ class WriteRequest(msgspec.Struct, frozen=True, tag="write"):
     skip_unchanged: bool = True
     erase_all: bool = False
     force: bool = False
+    memory: str = ""
+    """Folder where is remembered what each board's flash holds; empty: nothing is."""
+    label: str = ""
+    """Which firmware it is, for people."""
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, tag="verify"):
@@ -98,6 +104,7 @@ class EraseRequest(msgspec.Struct, frozen=True, tag="erase"):
     offset: int = 0
     size: int | None = None
     chip: str | None = None
+    memory: str = ""
 
 
 Request = WriteRequest | VerifyRequest | InfoRequest | ReadRequest | EraseRequest
@@ -141,6 +148,16 @@ class StubRunning(msgspec.Struct, frozen=True, tag="stub"):
     """esptool's stub loader runs on the chip; `baud` is the transfer rate from here on."""
 
     baud: int
+
+
+class Interrupted(msgspec.Struct, frozen=True, tag="interrupted"):
+    """The last flash of this board never ended: all of it is written anew.
+
+    `label`: of which firmware; `when`: begun at, in seconds since 1970.
+    """
+
+    label: str
+    when: float
 
 
 class Erasing(msgspec.Struct, frozen=True, tag="erasing"):
@@ -218,9 +235,10 @@ class Retrying(msgspec.Struct, frozen=True, tag="retrying"):
 
 
 class Resetting(msgspec.Struct, frozen=True, tag="resetting"):
-    """The board gets reset; `download`: into its ROM loader."""
+    """The board gets reset; `download`: into its ROM loader; `cold`: its power goes, too."""
 
     download: bool
+    cold: bool = False
 
 
 class Log(msgspec.Struct, frozen=True, tag="log"):
@@ -234,6 +252,7 @@ Event = (
     Connecting
     | ChipFound
     | StubRunning
+    | Interrupted
     | Erasing
     | Writing
     | Skipped
@@ -249,9 +268,10 @@ Event = (
 
 
 class ResetAsked(msgspec.Struct, frozen=True, tag="reset-asked"):
-    """The worker waits for the board's owner to reset it."""
+    """The worker waits for the board's owner to reset it; `cold`: by taking its power away."""
 
     download: bool
+    cold: bool = False
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -262,6 +282,8 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     written: int = 0
     skipped: int = 0
     verified: int = 0
+    sent: int = 0
+    """Bytes that were written; what was there already is left alone."""
     retries: int = 0
     baud: int = 0
 

@@ -23,6 +23,7 @@ from firmware_flasher.messages import (
     Connecting,
     Erasing,
     Event,
+    Interrupted,
     Log,
     Reading,
     Resetting,
@@ -50,6 +51,9 @@ def line_of(event: Event) -> str | None:
             return f"found {info.description}{known}{stub}"
         case StubRunning(baud=baud):
             return f"stub loader runs, {baud} baud"
+        case Interrupted(label=label, when=when):
+            began = time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+            return f"{label or 'a flash'}, begun {began}, was interrupted: all is written anew"
         case Erasing(size=None):
             return "erasing all of the flash"
         case Erasing(offset=offset, size=size):
@@ -60,8 +64,9 @@ def line_of(event: Event) -> str | None:
             return f"{_place(event)} verified"
         case Retrying(reason=reason, baud=baud):
             return f"{reason} Once more at {baud} baud"
-        case Resetting(download=download):
-            return "resetting into download mode" if download else "resetting"
+        case Resetting(download=download, cold=cold):
+            how = "switching off and on, then " if cold else ""
+            return f"{how}resetting into download mode" if download else f"{how}resetting"
         case Log(text=text):
             return f"esptool: {text}"
     return None

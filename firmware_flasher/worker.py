@@ -30,7 +30,8 @@ from firmware_flasher.messages import (
     pack,
     unpack_down,
 )
-from firmware_flasher.session import Refused, Session
+from firmware_flasher.operations import Refused
+from firmware_flasher.session import Session
 
 
 class Pipe:
@@ -69,9 +70,9 @@ class Pipe:
             self._writer.write(pack(message))
             self._writer.flush()
 
-    def ask_reset(self, *, download: bool) -> None:
+    def ask_reset(self, *, download: bool, cold: bool = False) -> None:
         """Have the board's owner reset it, and wait until it is done."""
-        self.emit(ResetAsked(download))
+        self.emit(ResetAsked(download, cold))
         if not isinstance(self._next(), ResetDone):
             raise TypeError("expected the answer to a reset")
 

@@ -15,7 +15,7 @@ from rig.boards.lock_file import Holder
 from rig.errors import BenchError, RigError
 
 if TYPE_CHECKING:
-    from firmware_flasher.flasher import Reset
+    from firmware_flasher.conversation import Reset
 
 Command = Callable[..., Any]
 

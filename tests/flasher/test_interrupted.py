@@ -16,6 +16,8 @@ import pytest
 
 from firmware_flasher.flasher import flash
 from firmware_flasher.loading import load_bundle
+from firmware_flasher.memory import default_folder
+from firmware_flasher.messages import Event, Interrupted
 from firmware_flasher.port import SerialPort
 
 COMMAND = [sys.executable, "-m", "firmware_flasher"]
@@ -52,11 +54,18 @@ def test_after_a_kill_at_any_moment_the_next_flash_just_works(
     port = SerialPort(board.path, before="no-reset", after="no-reset")
     torn = 0
     for seed in seeds:
-        torn += kill_at(random.Random(seed).randrange(1, EVENTS), board, folder)
+        writing = kill_at(random.Random(seed).randrange(1, EVENTS), board, folder)
+        events: list[Event] = []
 
         # The stub that was left running may be in the middle of a write, at its own rate.
-        result = anyio.run(partial(flash, bundle, port, skip_unchanged=seed % 2 == 0))
+        result = anyio.run(
+            partial(flash, bundle, port, on_event=events.append, memory=default_folder())
+        )
 
         assert result.verified == 3
+        if writing:
+            torn += 1
+            assert any(isinstance(event, Interrupted) for event in events)
+            assert result.written == 3
         assert board.flash.read_bytes()[app.offset : app.end] == app.data
     assert torn  # else the moments were not chosen well

@@ -116,7 +116,7 @@ def test_an_esphome_folder_leads_to_its_factory_image(tmp_path: Path, firmware: 
 
     bundle = load_bundle(tmp_path)
 
-    assert bundle.regions[0].source.endswith("firmware.factory.bin")
+    assert bundle.regions[0].source.endswith("firmware.factory.bin: bootloader")
     assert bundle.elf == tmp_path / "firmware.elf"
 
 
