@@ -71,6 +71,8 @@ class Bundle:
     table: tuple[Partition, ...] = ()
     app: AppDescriptor | None = None
     elf: Path | None = None
+    packed_elf: bytes | None = field(default=None, repr=False)
+    """The ELF file itself, where it lies in an archive and not on disk."""
 
     @property
     def size(self) -> int:

@@ -176,7 +176,7 @@ def _from_flasher_args(source: Source, origin: str, force: bool) -> Bundle:
     table = _table(regions, force)
     app = _app(regions, table)
     elf = _matching_elf(source, _elf_names(source), app)
-    return Bundle(origin, "ESP-IDF build", chip, tuple(regions), settings, table, app, elf)
+    return Bundle(origin, "ESP-IDF build", chip, tuple(regions), settings, table, app, *elf)
 
 
 def _parse_flasher_args(text: bytes, where: str) -> tuple[_FlasherArgs, list[_Entry]]:
@@ -265,9 +265,9 @@ def _from_merged(
     boot = boot_partition(table)
     if boot is not None:
         app = read_app_descriptor(data[boot.offset : boot.end])
-    found = _matching_elf(*elf, app) if elf else None
+    found = _matching_elf(*elf, app) if elf else (None, None)
     regions = tuple(cut_merged(data, label, chip, table))
-    return Bundle(origin, MERGED, chip, regions, Settings(), table, app, found)
+    return Bundle(origin, MERGED, chip, regions, Settings(), table, app, *found)
 
 
 def _elf_beside(path: Path) -> tuple[Source, list[str]]:
@@ -305,7 +305,7 @@ def _from_platformio(source: Source, origin: str) -> Bundle:
     regions.sort(key=lambda region: region.offset)
     app = read_app_descriptor(app_data)
     elf = _matching_elf(source, source.names(".elf"), app)
-    return Bundle(origin, "PlatformIO", chip, tuple(regions), Settings(), table, app, elf)
+    return Bundle(origin, "PlatformIO", chip, tuple(regions), Settings(), table, app, *elf)
 
 
 def _ota_data(source: Source, table: tuple[Partition, ...]) -> list[Region]:
@@ -347,14 +347,24 @@ def _app(regions: list[Region], table: tuple[Partition, ...]) -> AppDescriptor |
     return None
 
 
-def _matching_elf(source: Source, names: list[str], app: AppDescriptor | None) -> Path | None:
-    """The ELF file on disk whose SHA-256 the application carries, None where there is none."""
+def _matching_elf(
+    source: Source, names: list[str], app: AppDescriptor | None
+) -> tuple[Path | None, bytes | None]:
+    """The ELF file whose SHA-256 the application carries: its path, or its bytes in an archive."""
     if app is None:
-        return None
+        return None, None
     for name in names:
         path = source.path(name)
-        if path is not None and path.is_file():
-            with path.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() == app.elf_sha256:
-                    return path
-    return None
+        if path is not None:
+            if path.is_file() and _sha256(path) == app.elf_sha256:
+                return path, None
+        elif source.has(name):
+            data = source.read(name)
+            if hashlib.sha256(data).hexdigest() == app.elf_sha256:
+                return None, data
+    return None, None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -162,3 +162,54 @@ class Display:
         if share >= min(self._told + PLAIN_STEP, 1.0) > self._told:
             self._told = share
             self._console.print(escape(f"{what} {done} of {size} bytes"))
+
+
+class Bar:
+    """One board's bar among several, from connecting to its end; call it with each event.
+
+    Only what is out of the ordinary is said in a line of its own, under the board's name.
+    """
+
+    def __init__(self, console: Console, bars: Progress, label: str, size: int) -> None:
+        """`bars`: the `progress_bars` that the boards share. `size`: bytes of the bundle."""
+        self._console = console
+        self._bars = bars
+        self._label = label
+        self._task = bars.add_task(escape(f"{label}: waiting"), total=size)
+        self._before = 0  # bytes of the regions that are done
+        self._region = 0
+
+    def say(self, what: str, *, done: bool = False) -> None:
+        """What the board is at; `done`: its bar is full."""
+        self._bars.update(self._task, description=escape(f"{self._label}: {what}"))
+        if done:
+            total = self._bars.tasks[self._bars.task_ids.index(self._task)].total
+            self._bars.update(self._task, completed=total)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Connecting():
+                self.say("connecting")
+            case ChipFound(info=info):
+                self.say(f"found {info.description}")
+            case Writing() | Comparing() | Verifying():
+                doing = type(event).__name__.lower()
+                self.say(f"{doing} {event.name}, {event.region} of {event.regions}")
+                if isinstance(event, Writing):
+                    self._bars.update(self._task, completed=self._before + event.done)
+            case Verified() | Skipped():
+                self._advance(event.region, event.size)
+            case Erasing(size=None):
+                self.say("erasing")
+            case Retrying() | Interrupted():
+                self._console.print(escape(f"{self._label}: {line_of(event)}"))
+            case Log(level=level) if level in ("warning", "error"):
+                self._console.print(escape(f"{self._label}: {line_of(event)}"), style="dim")
+            case _:
+                pass
+
+    def _advance(self, region: int, size: int) -> None:
+        if region > self._region:  # once each, also where an attempt broke in between
+            self._region = region
+            self._before += size
+            self._bars.update(self._task, completed=self._before)

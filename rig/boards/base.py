@@ -110,3 +110,17 @@ class Stateful(Protocol):
     async def state(self) -> str:
         """In a word or two, for a list: `running`, `download mode`, `unplugged`."""
         ...
+
+
+@runtime_checkable
+class Powered(Protocol):
+    """A board whose power the rig can take away for a moment: the coldest of resets."""
+
+    @property
+    def can_power(self) -> bool:
+        """Whether `power` can work."""
+        ...
+
+    async def power(self, on: bool) -> None:
+        """Switch its supply. Raises `BoardError`."""
+        ...

@@ -19,7 +19,8 @@ from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import FlashResult, flash
 from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
-from rig.boards.base import Address, Board
+from rig.boards.base import Address, Board, Powered
+from rig.boards.home import state_folder
 from rig.console.capture import Capture
 from rig.errors import BenchError, BoardError, FirmwareError, RigError
 from rig.history import Event, HistoryStore, Watch, now_ns
@@ -27,6 +28,8 @@ from rig.history.events import AppStarted, Boot, CrashBegan, Flashed, LogLine, R
 
 BOOT_SECONDS = 20.0
 """How long a board may take from its reset to its open port: joining a network takes most of it."""
+OFF_SECONDS = 0.5
+"""How long a board stays without power, so that its capacitors run empty."""
 _RETRY_SECONDS = 0.05
 _CONNECT_SECONDS = 2.0
 _NAMELESS_SECONDS = 1.0
@@ -45,6 +48,15 @@ class Booted:
     """None where the board has no console, or its firmware does not name itself."""
     address: Address | None
     """None where the board has none."""
+
+
+def flash_memory() -> Path:
+    """The folder where is remembered what each board's flash holds (`firmware_flasher.memory`)."""
+    return state_folder() / "flashed"
+
+
+def _can_power(board: Board) -> bool:
+    return isinstance(board, Powered) and board.can_power
 
 
 @contextlib.asynccontextmanager
@@ -114,6 +126,14 @@ async def flash_board(
             store.append(ResetAsked(t=now_ns(), board=board.name, how="download"))
             await board.reset(download=True)
 
+    async def power_cycle() -> None:
+        assert isinstance(board, Powered)
+        store.append(ResetAsked(t=now_ns(), board=board.name, how="power-off"))
+        await board.power(False)
+        await asyncio.sleep(OFF_SECONDS)
+        store.append(ResetAsked(t=now_ns(), board=board.name, how="power-on"))
+        await board.power(True)
+
     outcome: FlashResult | FlashError | None = None
     lent = console is not None and console.url == port.url
     async with console.paused() if console and lent else contextlib.nullcontext():
@@ -126,6 +146,8 @@ async def flash_board(
                 erase_all=erase_all,
                 force=force,
                 reset=reset if board.can_reset and port.before == "no-reset" else None,
+                power_cycle=power_cycle if _can_power(board) else None,
+                memory=flash_memory(),
             )
         except FlashError as error:
             outcome = error
@@ -251,6 +273,9 @@ def _flashed(board: Board, bundle: Bundle, outcome: FlashResult | FlashError | N
         sha256=bundle.digest,
         seconds=outcome.seconds if isinstance(outcome, FlashResult) else 0.0,
         error=None if done else str(getattr(outcome, "message", "interrupted")),
+        firmware=bundle.label,
+        elf_sha256=bundle.app.elf_sha256 if bundle.app else None,
+        sent=outcome.sent if isinstance(outcome, FlashResult) else None,
     )
 
 

@@ -13,7 +13,7 @@ from firmware_flasher.flasher import erase_flash
 from firmware_flasher.progress import Display
 from rig.boards import Board, open_board
 from rig.boards.bench import find_bench
-from rig.boards.flashing import as_rig_error
+from rig.boards.flashing import as_rig_error, flash_memory
 from rig.commands.options import (
     BYTES,
     bench_option,
@@ -45,6 +45,13 @@ async def _erase(board: Board, offset: int, size: int | None, *, wait: bool) -> 
         port, reset = flash_access(board)
         with Display(Console(stderr=True, highlight=False)) as display:
             try:
-                await erase_flash(port, offset=offset, size=size, on_event=display, reset=reset)
+                await erase_flash(
+                    port,
+                    offset=offset,
+                    size=size,
+                    on_event=display,
+                    reset=reset,
+                    memory=flash_memory(),
+                )
             except FlashError as error:
                 raise as_rig_error(error) from error

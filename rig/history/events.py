@@ -136,13 +136,20 @@ class BoardDescribed(Event):
 @_event
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flashed(Event):
-    """A bundle was written and verified, or not (`error`)."""
+    """A bundle was written and verified, or not (`error`).
+
+    `sha256`: of all that reached the flash; `elf_sha256`: of the ELF file its application was
+    linked as; `sent`: bytes that had to be written, the rest was there already.
+    """
 
     board: str
     bundle: str
     sha256: str
     seconds: float
     error: str | None = None
+    firmware: str | None = None
+    elf_sha256: str | None = None
+    sent: int | None = None
 
 
 @_event

@@ -13,6 +13,7 @@ from firmware_flasher.messages import (
     Connecting,
     Erasing,
     Event,
+    Interrupted,
     Log,
     Reading,
     Retrying,
@@ -21,7 +22,7 @@ from firmware_flasher.messages import (
     Verified,
     Writing,
 )
-from firmware_flasher.progress import Display, line_of, progress_bars
+from firmware_flasher.progress import Bar, Display, line_of, progress_bars
 
 HERE = (2, 3, "app.bin", 0x10000)
 
@@ -108,3 +109,41 @@ def test_two_boards_on_one_terminal_have_a_bar_each_until_they_are_done() -> Non
         assert not bars.tasks
 
     assert "bath: [2/3] app.bin at 0x10000: verified" in out.getvalue()
+
+
+def test_several_boards_have_a_bar_each_that_ends_full() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None)
+    bars = progress_bars(console)
+    kitchen, hall = (Bar(console, bars, name, 1000) for name in ("kitchen", "hall"))
+
+    kitchen(Skipped(1, 2, "loader.bin", 0, 400))
+    kitchen(Writing(2, 2, "app.bin", 0x10000, 300, 600))
+    halfway = [task.completed for task in bars.tasks]
+    kitchen(Retrying(1, "Frames broke.", 115_200))
+    kitchen(Writing(2, 2, "app.bin", 0x10000, 0, 600))
+    kitchen(Verified(2, 2, "app.bin", 0x10000, 600))
+    hall(Connecting(1, 115_200))
+
+    assert halfway == [700, 0]
+    assert [task.completed for task in bars.tasks] == [1000, 0]
+    assert "hall: connecting" in str(bars.tasks[1].description)
+
+
+def test_of_several_boards_only_what_is_out_of_the_ordinary_gets_a_line() -> None:
+    out = io.StringIO()
+    console = Console(file=out, color_system=None)
+    bar = Bar(console, progress_bars(console), "kitchen", 10)
+
+    for event in (
+        Connecting(1, 115_200),
+        Writing(1, 1, "a", 0, 5, 10),
+        Log("chatter"),
+        Log("[odd]", "warning"),
+        Interrupted("speaker v1", 0.0),
+    ):
+        bar(event)
+
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "kitchen: esptool: [odd]"
+    assert "speaker v1, begun 1970-01-01" in lines[1]
+    assert len([line for line in lines if line.startswith("kitchen")]) == 2

@@ -49,6 +49,7 @@ class VirtualBoard:
 
     kind = "virtual"
     can_reset = True
+    can_power = True
     console_baud = 115_200
     Settings = VirtualSettings
 
