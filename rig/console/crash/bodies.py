@@ -209,6 +209,9 @@ def _details(reader: CrashReader, line: Line) -> bool:
     if match := forms.DETECTED_IN.search(line.text):
         draft.task = draft.task or match["task"]
         known = True
+    if match := forms.CRASHED_TASK.search(line.text):
+        draft.task = draft.task or match["task"]
+        known = True
     if match := forms.WHAT.match(line.body):
         known = True
         if draft.reason and draft.reason.startswith("terminate") and len(draft.text) < 4:
@@ -266,5 +269,8 @@ TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("decoded backtrace", "decoding stack"), _decoded_head),
     (("elf file",), _elf),
     (("core dump", "core_dump"), _core_dump),
-    (("faulting address", "detected in task", "what():", "__terminate(", "#"), _details),
+    (
+        ("faulting address", "detected in task", "crashed task", "what():", "__terminate(", "#"),
+        _details,
+    ),
 )

@@ -41,7 +41,7 @@ HEAP = re.compile(r"CORRUPT HEAP:\s*(?P<reason>.*?(?:got 0x[0-9a-f]{1,8}|$))", _
 BROWNOUT = re.compile(r"(?<![\"'])Brownout detector was triggered(?=\W*$|ets |ESP-ROM)", _I)
 TERMINATE = re.compile(
     r"terminate called(?: after throwing an instance of '[^']*'?| without an active exception"
-    r"| recursively)?",
+    r"| recursively|(?= after)|(?= without)|(?=\W*$))",
     _I,
 )
 WHAT = re.compile(r"^\s*what\(\):\s*(?P<what>.*)", _I)
@@ -79,6 +79,11 @@ ASSERT_BLE = re.compile(
     r"|\bassert (?P<file2>\S+\.c) (?P<line3>\d+), param",
     _I,
 )
+ASSERT_NUTTX = re.compile(
+    r"Assertion failed (?P<expr>.*?):? ?at file: ?(?P<file>\S+?\.\w{1,4})(?::| line: )(?P<line>\d+)"
+    r"(?: task(?:\(CPU\d\))?: (?P<task>.+?)(?: process:.*| 0x[0-9a-f]{8})?\s*$)?",
+    _I,
+)
 ASSERT_PATH = re.compile(
     r"assertion failed:? (?P<file>(?:[A-Za-z]:)?[^\s:]+\.\w{1,4}):(?P<line>\d+)", _I
 )
@@ -106,8 +111,14 @@ WDT_BARE = re.compile(r"^(?:- (?P<task>.+?) \(CPU [\d/]+\)|CPU \d: \S|(?P<abort>
 # -- reports after the boot ----------------------------------------------------------------------
 
 REPORT = re.compile(r"\*\*\* CRASH DETECTED ON PREVIOUS BOOT \*\*\*", _I)
+REPORT_LINE = re.compile(
+    r"\[E\]\[esp32\.crash:\d+\].*?(?:Reason: |Crashed core: |(?:PC|BT\d+):\s+0x[0-9a-f]{8})", _I
+)
+"""A line of the report by itself: its head was lost."""
 REPORT_REASON = re.compile(
-    r"Reason:\s+(?P<type>[A-Za-z ]+?)(?: - (?P<reason>.+?))?\s*(?:Crashed core.*)?$", _I
+    r"Reason:\s+(?P<type>[A-Za-z ]+?)(?: - (?P<reason>.+?))?"
+    r"(?:\s*\((?:exc)?cause[ =]\d+\))?\s*(?:Crashed core.*)?$",
+    _I,
 )
 REPORT_CORE = re.compile(r"Crashed core:\s*(?P<core>\d)", _I)
 REPORT_PC = re.compile(rf"(?<![A-Za-z_])PC:\s*(?P<pc>{ADDRESS})", _I)
@@ -123,7 +134,7 @@ STATUS_CHAIN = re.compile(r'"CallChain":\s*\[(?P<chain>[^\]]*)', _I)
 # -- other run times -----------------------------------------------------------------------------
 
 RUST_HEAD = re.compile(
-    r"={8,}\s*PANIC\s*={8,}|panicked at \S|!! A panic occurr?ed"
+    r"={8,}\s*PANIC\s*={8,}|panicked at (?=['\"]|\S*[/\\]|\S+\.rs)|!! A panic occurr?ed"
     r"|^\s*Exception occurr?ed (?:on \w+ )?'",
     _I,
 )
@@ -138,7 +149,18 @@ RUST_CAUSE_OLD = re.compile(
 ZEPHYR = re.compile(
     r"ZEPHYR FATAL ERROR \d+: (?P<reason>.+?)(?: on CPU (?P<core>\d))?\s*$|\*\* FATAL EXCEPTION", _I
 )
-ZEPHYR_PC = re.compile(rf"\*\*\s+PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>{ADDRESS}))?", _I)
+ZEPHYR_CAUSE = re.compile(
+    r"\*\* CPU (?P<core>\d) EXCCAUSE (?P<cause>\d{1,3})(?: \((?P<reason>[^)]+)\))?", _I
+)
+ZEPHYR_PC = re.compile(
+    rf"(?<!\w)PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>{ADDRESS}|0(?!x)|\(nil\)))?", _I
+)
+NUTTX_PANIC = re.compile(
+    r"user_panic: User Exception: EXCCAUSE=(?P<cause>[0-9a-f]{4})(?:\s+task: (?P<task>.+?))?\s*$",
+    _I,
+)
+NUTTX_EXCEPTION = re.compile(r"riscv_exception: EXCEPTION: (?P<reason>[^.]+)\.", _I)
+NUTTX_REGISTERS = re.compile(r"dump_register:\s+PC: (?P<pc>[0-9a-f]{8})\s", _I)
 ROM_FATAL = re.compile(r"Fatal exception ?\(?(?P<cause>\d+)\)?:?\s*\(?(?P<reason>[A-Za-z]+)?", _I)
 ROM_EPC = re.compile(rf"(?<![A-Za-z_])epc1=(?P<pc>{ADDRESS}).*?excvaddr=(?P<address>{ADDRESS})", _I)
 SANITIZER = re.compile(
@@ -153,7 +175,7 @@ FRAME = re.compile(r"^\s*#\d+ 0x[0-9a-f]+ (?P<frame>in .+)", _I)
 
 # -- bodies --------------------------------------------------------------------------------------
 
-DUMP = re.compile(r"Core\s+(?P<core>\d)\s+register dump:?", _I)
+DUMP = re.compile(r"Core\s+(?P<core>\d)\s+register dump(?=:|\W*$)", _I)
 REGISTER = re.compile(r"(?<![A-Za-z_])([A-Z][A-Z0-9/]{1,9})\s*:\s*(0x[0-9a-f]{8})(?![0-9a-f])", _I)
 BACKTRACE = re.compile(r"(?<![A-Za-z_])Backtrace:", _I)
 FRAME_PAIR = re.compile(r"(0x[0-9a-f]{8})\s?:(?:\s?0x[0-9a-f]{0,8})?", _I)
@@ -171,6 +193,8 @@ DUMP_START = re.compile(r"=+ (?:ESP32\S* )?CORE DUMP START =+", _I)
 DUMP_END = re.compile(r"=+ CORE DUMP END =+", _I)
 BASE64 = re.compile(r"^[A-Za-z0-9+/]{4,}={0,2}$")
 FAULTING = re.compile(r"faulting address: (?P<address>0x[0-9a-f]{8})", _I)
+CRASHED_TASK = re.compile(r"Crashed task handle: 0x[0-9a-f]{8}, name: '(?P<task>[^']*)'", _I)
+"""Of `esp-coredump info_corefile`."""
 DETECTED_IN = re.compile(rf'Detected in task "(?P<task>[^"]*)"(?: at (?P<at>{ADDRESS}))?', _I)
 TERMINATE_FRAME = re.compile(rf"{ADDRESS}: \S*::__terminate\(", _I)
 DECODED = re.compile(r"^(?:---\s+)?(?:Decoded backtrace:|Decoding stack results)", _I)

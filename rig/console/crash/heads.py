@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rig.console.crash import chips, forms
+from rig.console.crash import bodies, chips, forms
 from rig.console.crash.draft import Draft
 from rig.console.crash.line import Handler, Line
 from rig.console.crash.text import bracketed
@@ -68,10 +68,13 @@ def _check_failed(reader: CrashReader, line: Line) -> bool:
 
 
 def _assert(reader: CrashReader, line: Line) -> bool:
+    if "internal-error" in line.low:
+        return False  # GDB's own, while it read a core dump
     found = _asserted(line)
     if found is None:
         return False
     draft = reader.crash("assert", line)
+    draft.task = draft.task or found.pop("task", None)
     if not draft.asserted:
         draft.asserted = found
         draft.weak_reason = draft.weak_reason or _words(found)
@@ -95,7 +98,8 @@ def _asserted_in(text: str) -> dict[str, str] | None:
     form: re.Pattern[str]
     for form in (
         forms.ASSERT_NEW, forms.ASSERT_RTOS, forms.ASSERT_OLD, forms.ASSERT_ROM,
-        forms.ASSERT_BLE, forms.ASSERT_PATH, forms.ASSERT_HOST, forms.ASSERT_TORN,
+        forms.ASSERT_BLE, forms.ASSERT_NUTTX, forms.ASSERT_PATH, forms.ASSERT_HOST,
+        forms.ASSERT_TORN,
     ):  # fmt: skip
         if match := form.search(text):
             groups = match.groupdict()
@@ -215,13 +219,38 @@ def _rust(reader: CrashReader, line: Line) -> bool:
 def _zephyr(reader: CrashReader, line: Line) -> bool:
     if match := forms.ZEPHYR.search(line.text):
         draft = reader.crash("panic", line)
-        draft.reason = draft.reason or match["reason"]
+        draft.weak_reason = draft.weak_reason or match["reason"]
         if draft.core is None and match["core"]:
             draft.core = int(match["core"])
         return True
-    if reader.open is not None and (match := forms.ZEPHYR_PC.search(line.text)):
+    if reader.open is None or reader.open.ended:
+        return False
+    draft = reader.open
+    cause = forms.ZEPHYR_CAUSE.search(line.text)
+    if cause:
+        words = cause["reason"] or chips.XTENSA_CAUSES.get(int(cause["cause"]))
+        draft.reason = draft.reason or words
+        draft.core = int(cause["core"]) if draft.core is None else draft.core
+    where = forms.ZEPHYR_PC.search(line.text)
+    if where:
+        draft.pc = draft.pc or where["pc"]
+        if where["address"] and where["address"].startswith("0x"):
+            draft.address = draft.address or where["address"]
+    return bool(cause or where)
+
+
+def _nuttx(reader: CrashReader, line: Line) -> bool:
+    if match := forms.NUTTX_PANIC.search(line.text):
+        draft = reader.crash("panic", line)
+        draft.reason = draft.reason or chips.XTENSA_CAUSES.get(int(match["cause"], 16))
+        draft.task = draft.task or match["task"]
+        return True
+    if match := forms.NUTTX_EXCEPTION.search(line.text):
+        draft = reader.crash("panic", line)
+        draft.reason = draft.reason or match["reason"]
+        return True
+    if reader.open is not None and (match := forms.NUTTX_REGISTERS.search(line.text)):
         reader.open.pc = reader.open.pc or match["pc"]
-        reader.open.address = reader.open.address or match["address"]
         return True
     return False
 
@@ -257,11 +286,16 @@ def _sanitizer(reader: CrashReader, line: Line) -> bool:
 
 def _report(reader: CrashReader, line: Line) -> bool:
     """ESPHome's report of the boot before."""
-    if not forms.REPORT.search(line.text):
+    head = forms.REPORT.search(line.text) is not None
+    # Without its head, unless it is the rest of a report, between other lines.
+    if not head and (reader.reported or not forms.REPORT_LINE.search(line.text)):
         return False
+    reader.reported = True
     reader.flush_open()
     draft = reader.begin(Draft(reader.number, previous_boot=True))
     draft.witness("panic")
+    if not head:
+        bodies.special(reader, line)
     return True
 
 
@@ -287,7 +321,7 @@ def _status(reader: CrashReader, line: Line) -> bool:
 
 TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("failure",), _failure),
-    (("crash detected",), _report),
+    (("crash detected", "esp32.crash"), _report),
     (('"exception"',), _status),
     (("corrupt heap",), _heap),
     (("stack overflow in",), _overflow),
@@ -303,7 +337,8 @@ TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("entered multiple", "re-entered core"), _again),
     (("panicked at", "= panic =", "exception"), _rust),
     (("a panic occur",), _rust),
-    (("zephyr fatal", "** fatal exc", "** pc 0x", "**  pc 0x"), _zephyr),
+    (("zephyr fatal", "** fatal exc", "pc 0x", "** cpu "), _zephyr),
+    (("user exception", "riscv_exception", "dump_register"), _nuttx),
     (("fatal exception", "epc1=0x"), _rom),
     (("sanitizer", "runtime error"), _sanitizer),
 )

@@ -48,6 +48,8 @@ class CrashReader:
         """The newest complete crash."""
         self.same_boot = False
         """No boot was seen since `last`."""
+        self.reported = False
+        """A report of the boot before was read since the last reset."""
         self.number = 0
         """Of the line that is being read."""
         self.chip: str | None = None
@@ -287,5 +289,5 @@ class CrashReader:
         self._out.append(Reset(self.number, code, name, boot, mode, self.chip, crashed, silent))
         if name is not None and "RTCWDT" in name.upper():
             self._out.append(Warned("rtc_wdt", self.number, line.text))
-        self._tail = self.same_boot = False
+        self._tail = self.same_boot = self.reported = False
         self.version = self.boot_sha = self._boot_failure = None

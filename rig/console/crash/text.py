@@ -36,6 +36,8 @@ _PREFIX = re.compile(
     rf"|\[?(?:{_DATE}[ T]+)?{_STAMP}(?:Z|[+-]\d\d:?\d\d)?\]?(?:\s*->)?"  # log hosts, IDEs
     rf"|\[{_DATE}[^\]]*\]"
     r"|(?:INFO|WARNING|ERROR|DEBUG)(?=\s)"  # the esphome command line
+    r"|\[(?:[EWIDVC]|VV)\]\[esp-idf:\d+\](?:\[[^\]]*\])?:"  # ESPHome, of what ESP-IDF logs
+    r"|[收发][←→]◆?"  # terminal programs
     r"|\((?:MainThread|Thread-\d+)\)|\[[a-z_]+(?:\.[a-z_0-9]+)+\]"  # Home Assistant
     r")"
 )
@@ -43,7 +45,8 @@ _PREFIX = re.compile(
 _NEEDLES = (
     "guru med", "panic", "abort() was", "called at pc", "assert", "stack overflow in", "canary",
     "smashing", "corrupt heap", "brownout det", "watchdog got", "task_wdt", "tasks currently",
-    "crash detected", "dump", "ktrace", "decoding stack", "mepc", "exc", "mcause", "terminate c",
+    "crash detected", "esp32.crash", "dump", "ktrace", "decoding stack", "mepc", "exc", "mcause",
+    "terminate c",
     "error_check f", "sanitizer", "runtime err", "undefined behav", "fatal e", "rst:0x", "esp-rom:",
     "ets j", "rebooting", "elf file", "app version", "failure", "flash read", "csum err",
     "invalid head", "bootable", "checksum fail", "protection fault", "wdt timeout",
@@ -67,7 +70,7 @@ else:
 _ORDINARY = re.compile(
     r"(?:^|[^\w])[EWIDV] ?\((?:\d+|\d\d:\d\d:\d\d\.\d{3})\) "
     r"(?!task_wdt|esp_core_dump|Detected|CRASH)[\w.\-]+:"  # ESP-IDF
-    r"|\[(?:[EWIDVC]|VV)\]\[(?!esp32\.crash)[\w.\-]+:\d+\]"  # ESPHome
+    r"|\[(?:[EWIDVC]|VV)\]\[(?!esp32\.crash|esp-idf:)[\w.\-]+:\d+\]"  # ESPHome
     r"|\[ *\d+\]\[[EWIDV]\]\[[^\]]+:\d+\]"  # Arduino
 )
 
