@@ -19,6 +19,7 @@ from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.checks import Verdict
 from rig.errors import BenchError
 from rig.scenarios import Scenario
+from rig.servers import ServerKind
 
 VERDICT_FILE = "verdict.json"
 
@@ -34,6 +35,8 @@ class Plan:
     fail_fast: bool = False
     swallow: Collection[str] = field(default=())
     """Faults that are made to miss, to test the rig itself."""
+    server: ServerKind | None = None
+    """Who plays the server; None: each scenario's own choice."""
 
 
 def new_out(root: Path, board: str) -> Path:
@@ -78,7 +81,13 @@ async def run(
         out,
         seed=plan.seed,
         swallow=plan.swallow,
-        plan={"scenarios": names, "cycles": plan.cycles, "fail_fast": plan.fail_fast},
+        plan={
+            "scenarios": names,
+            "cycles": plan.cycles,
+            "fail_fast": plan.fail_fast,
+            "server": plan.server,
+        },
+        server=plan.server,
         on_progress=on_progress,
     )
     async with session:

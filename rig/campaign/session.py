@@ -33,7 +33,9 @@ from rig.scenarios import Lacking, Scenario, Stage
 from rig.scenarios.device import Device
 from rig.scenarios.learning import learn
 from rig.scenarios.stage import Sockets
-from rig.servers import ScriptedServer
+from rig.servers import ScriptedServer, ServerKind, Unable
+from rig.servers.engine import check_installed
+from rig.servers.played import PlayedServer
 
 BACK_S = 30.0
 """How long a board may take to be in service again after a crash."""
@@ -63,9 +65,16 @@ class Session:
         seed: int = 0,
         swallow: Collection[str] = (),
         plan: dict[str, Any] | None = None,
+        server: ServerKind | None = None,
         on_progress: Told = lambda _words: None,
     ) -> None:
-        """`swallow` names faults that are made to miss, to test the rig itself."""
+        """`swallow` names faults that are made to miss, to test the rig itself.
+
+        `server` plays every scenario; None: each as it prefers, and the scripted one otherwise.
+        Raises `BenchError` where the reference server is asked for and not installed.
+        """
+        if server == "reference":
+            check_installed()
         self.board = board
         self.out = out
         self.seed = seed
@@ -84,7 +93,9 @@ class Session:
         self._crashes = 0
         self._records = 0
         self._learned = False
-        self._server: ScriptedServer | None = None
+        self._chosen = server
+        self._kind: ServerKind = server or "scripted"
+        self._servers: dict[ServerKind, ScriptedServer] = {}
         self._address: Address | None = None
         self._air = Airspace(board.name, self._host, self.history, out)
 
@@ -178,8 +189,16 @@ class Session:
             )
         self._address = booted.address
         await self._stack.enter_async_context(self._air)
+        await self._use(self._kind)
+
+    async def _use(self, kind: ServerKind) -> None:
+        """Let this kind of server play from here on."""
+        self._kind = kind
+        if kind in self._servers:
+            return
         link = await self._stack.enter_async_context(self.new_link())
-        self._server = await self._stack.enter_async_context(ScriptedServer(link))
+        made = PlayedServer(link) if kind == "reference" else ScriptedServer(link)
+        self._servers[kind] = await self._stack.enter_async_context(made)
 
     def _host(self) -> str | None:
         return self._address.host if self._address else None
@@ -198,10 +217,10 @@ class Session:
 
     @property
     def server(self) -> ScriptedServer:
-        """The scripted server in front of the device; there once the board is prepared."""
-        if self._server is None:
+        """The server in front of the device; there once the board is prepared."""
+        if self._kind not in self._servers:
             raise BoardError(f"{self.board.name} is not prepared yet", hint="await prepare() first")
-        return self._server
+        return self._servers[self._kind]
 
     def stage(self, *, cycle: int = 1, salt: str = "") -> Stage:
         """A stage on this session, with a random source made from the seed, `salt` and cycle."""
@@ -248,6 +267,7 @@ class Session:
         outcome: Literal["done", "aborted", "lacking"] = "aborted"
         reason: str | None = "interrupted"
         try:
+            await self._use(self._chosen or scenario.server)
             await self.learn()
             reason = await self._cycles(scenario, cycles or scenario.cycles, timeout)
             outcome = "aborted" if reason else "done"
@@ -280,6 +300,8 @@ class Session:
             except TimeoutError:
                 await self.server.aclose()
                 return f"cycle {cycle} did not end within {timeout:g} s"
+            except Unable as unable:
+                raise Lacking(f"{unable.message}; {unable.hint}") from unable
             except ServerError as error:
                 self.history.append(ev.Note(t=now_ns(), text=error.message))
                 await self._end_cycle(scenario, stage, cut_short=error.message)

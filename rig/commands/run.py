@@ -29,6 +29,7 @@ from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import get_scenario
 from rig.scenarios.chosen import chosen_faults
 from rig.scenarios.registry import catalogue
+from rig.servers import ServerKind
 
 DEFAULT_BOARD = "virtual"
 
@@ -77,6 +78,11 @@ class _Show:
     metavar="NAME,...",
     help="Play these faults on packets, one after the other (rig faults lists them).",
 )
+@click.option(
+    "--server",
+    type=click.Choice(["scripted", "reference"]),
+    help="Who plays the server: a script, or aiosendspin.  [default: as each scenario says]",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop after the first scenario that fails.")
 @click.option("--no-flash", is_flag=True, help="Take the firmware that is on the board.")
 @wait_option
@@ -97,6 +103,7 @@ def command(
     out: Path | None,
     timeout: float,
     faults: str | None,
+    server: ServerKind | None,
     fail_fast: bool,
     no_flash: bool,
     wait: bool,
@@ -112,6 +119,7 @@ def command(
     rig run drop-queued --firmware fixtures/firmware/v0.5.0   a bug, found
     rig run --board kitchen --bench bench.toml --firmware build/
     rig run recycle-fd --cycles 50 --seed 7 --json
+    rig run --server reference                                the same, aiosendspin as the server
 
     Exit codes: 0 pass, 1 fail, 2 wrong use, 3 inconclusive.
     """
@@ -137,6 +145,7 @@ def command(
         timeout=timeout,
         fail_fast=fail_fast,
         swallow=frozenset(swallow),
+        server=server,
     )
     report = Console(stderr=as_json, highlight=False)
     verdict = _play(device, plan, folder, bundle, report, wait=wait)
@@ -144,7 +153,7 @@ def command(
         click.echo(full_json(verdict, remember=True))
     else:
         run_crashes(verdict, remember=True)
-    repeat = _again(scenarios, board, bench, firmware, cycles, seed, faults)
+    repeat = _again(scenarios, board, bench, firmware, cycles, seed, faults, server)
     show_sum(report, verdict, repeat=repeat)
     raise SystemExit(verdict.verdict.exit_code)
 
@@ -157,10 +166,17 @@ def _again(
     cycles: int | None,
     seed: int,
     faults: str | None,
+    server: str | None,
 ) -> list[str]:
     """The command that repeats this run, into a folder of its own."""
     words = ["rig", "run", *scenarios, "--board", board, "--seed", str(seed)]
-    options = {"--bench": bench, "--firmware": firmware, "--cycles": cycles, "--faults": faults}
+    options = {
+        "--bench": bench,
+        "--firmware": firmware,
+        "--cycles": cycles,
+        "--faults": faults,
+        "--server": server,
+    }
     for option, value in options.items():
         if value is not None:
             words += [option, str(value)]

@@ -24,7 +24,8 @@ from rig.console.view import printable
 from rig.errors import BenchError
 from rig.history import Entry
 from rig.report.sequence import line, steps
-from rig.servers.reference import ReferenceServer, check_installed
+from rig.servers.engine import check_installed
+from rig.servers.reference import ReferenceServer
 
 EPILOG = """\b
 Examples:

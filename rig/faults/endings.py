@@ -55,7 +55,7 @@ async def cut(target: Target, **params: float) -> Proof | None:
     conn = target.aim.conn
     with target.history.watch(lambda event: getattr(event, "conn", None) == conn) as watch:
         target.aim.line.cut(int(params["keep"]), "rst")
-        target.aim.send_text(b'{"type":"server/state","payload":{}}')
+        target.aim.say()
         part = await watch.next(LinkEffect, timeout=PROOF_S, where=lambda e: e.fault == "cut")
         over = await watch.next(
             TcpReset, timeout=PROOF_S, where=lambda event: event.sender == "server"

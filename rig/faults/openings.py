@@ -8,7 +8,6 @@ from rig.errors import ServerError
 from rig.faults.registry import Param, Proof, Target, fault
 from rig.history import Event
 from rig.history.events import ConnectionOpened, TcpFin, TcpReset, UpgradeAnswered
-from rig.protocol import encode_frame
 
 PROOF_S = 2.0
 
@@ -102,7 +101,7 @@ async def _gust(target: Target, rng: random.Random) -> None:
             victim.close_frame()
             victim.close()
         case 4:
-            victim.send_raw(encode_frame("text", b"{", mask=b"\0\0\0\0", fin=False)[:3])
+            victim.torn_frame()
             victim.drop()
         case _:
             victim.ping(f"storm-{victim.conn}".encode())

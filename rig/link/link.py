@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol, Self
 from rig.errors import ServerError
 from rig.history import now_ns
 from rig.history.events import ConnectionOpened, Note
+from rig.link.door import Door
 from rig.link.relay import Relay
 from rig.link.storm import storm
 from rig.link.stream import TcpStream
@@ -192,11 +193,38 @@ class Link:
             server.reset()
             raise
         relay = Relay(server, wire)
-        self.relays[wire.conn] = relay
-        relay.on_over = partial(self._relay_over, wire.conn)
+        self.joined(relay)
         if self.on_relay is not None:
             self.on_relay(relay)
         relay.start()
+
+    def joined(self, relay: Relay) -> None:
+        """Keep count of a relay until both its sides are over."""
+        self.relays[relay.wire.conn] = relay
+        relay.on_over = partial(self._relay_over, relay.wire.conn)
+
+    async def door(
+        self,
+        *,
+        server_id: str,
+        epoch_us: int | None = None,
+        timeout: float = 5.0,
+        receive_buffer: int | None = None,
+        local_port: int | None = None,
+    ) -> Door:
+        """Dial the device for one connection of a real server, which then connects to the door.
+
+        As `dial`, with which it shares its errors: the server sees a device that has accepted.
+        """
+        wire = await self.dial(
+            server_id=server_id,
+            epoch_us=epoch_us,
+            timeout=timeout,
+            receive_buffer=receive_buffer,
+            local_port=local_port,
+            via="link",
+        )
+        return Door(wire, self)
 
     def _relay_over(self, conn: int) -> None:
         self.relays.pop(conn, None)

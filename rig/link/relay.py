@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from rig.link.gate import Gate
 from rig.link.stream import Ending, TcpStream
 from rig.link.wire import Wire
 
@@ -19,10 +20,15 @@ class Relay:
     A half-close is passed on as one, a RST as a RST. Faults are put on `wire`.
     """
 
-    def __init__(self, server: TcpStream, wire: Wire) -> None:
-        """Join the two; `start` begins."""
+    def __init__(self, server: TcpStream, wire: Wire, gate: Gate | None = None) -> None:
+        """Join the two; `start` begins. What the server sends passes `gate`, if there is one."""
         self.server = server
         self.wire = wire
+        self.gate = gate
+        self._feed: Callable[[bytes], object] = wire.send
+        if gate is not None:
+            gate.passes = self._passed
+            self._feed = gate.feed
         server.on_data = self._from_server
         server.on_end = self._server_ended
         server.on_drained = self._level
@@ -40,6 +46,10 @@ class Relay:
         self.server.start()
 
     def _from_server(self, data: bytes, _t: int) -> None:
+        self._feed(data)
+        self._level()
+
+    def _passed(self, data: bytes) -> None:
         self.wire.send(data)
         self._level()
 
@@ -49,7 +59,8 @@ class Relay:
 
     def _level(self) -> None:
         """Read only as fast as the other side takes it."""
-        _valve(self.server, self.wire.backlog)
+        held = self.gate.held if self.gate is not None else 0
+        _valve(self.server, self.wire.backlog + held)
         _valve(self.wire.stream, self.server.buffered + self.wire.backlog_to_server)
 
     def _server_ended(self, ending: Ending, _t: int) -> None:

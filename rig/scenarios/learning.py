@@ -62,7 +62,7 @@ async def _conversation(stage: Stage) -> None:
     delays = (*stage.device.hello_delays, max(0, hello.t - upgraded) / 1e9)
     connection.greet()
     greeted = now_ns()
-    state = await connection.expect("client/state", 2.0)
+    state = await connection.served(2.0)
     turns = stage.device.turns
     if state is not None:
         turns = (*turns, (state.t - greeted) / 1e9)

@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 import rig.scenarios
 from rig.errors import unknown_name
 from rig.scenarios.stage import Stage
+from rig.servers import ServerKind
 
 PlayCycle = Callable[[Stage], Awaitable[None]]
 
@@ -74,6 +75,8 @@ class Scenario:
     """What the bench must offer (`talk`, `air`)."""
     by_default: bool = True
     """Whether a run plays it unless told otherwise: what needs rights of its own is asked for."""
+    server: ServerKind = "scripted"
+    """Who plays the server unless a run says otherwise."""
 
 
 _declared: dict[str, Scenario] = {}
@@ -89,12 +92,13 @@ def scenario(
     required: tuple[str, ...] = REQUIRED_CHECKS,
     needs: tuple[str, ...] = (),
     by_default: bool = True,
+    server: ServerKind = "scripted",
 ) -> Callable[[PlayCycle], PlayCycle]:
     """Declare the decorated function as the scenario `name`."""
 
     def declare(play: PlayCycle) -> PlayCycle:
         _declared[name] = Scenario(
-            name, title, play, faults, cycles, checks, required, needs, by_default
+            name, title, play, faults, cycles, checks, required, needs, by_default, server
         )
         return play
 

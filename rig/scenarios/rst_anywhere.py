@@ -17,7 +17,7 @@ async def _accepted(stage: Stage) -> Connection:
 
 async def _half_a_request(stage: Stage) -> Connection:
     connection = await stage.connect(upgrade=False)
-    connection.send_raw(b"GET /sendspin HTTP/1.1\r\nHost: rig\r\nUpgr")
+    connection.half_request()
     return connection
 
 

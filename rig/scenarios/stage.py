@@ -140,7 +140,7 @@ class Stage:
         """A connection in use: greeted both ways, and the device has told its state."""
         connection = await self.hello(reason=reason)
         connection.greet()
-        await connection.expect("client/state", self.device.greet_within)
+        await connection.served(self.device.greet_within)
         return connection
 
     async def hold(self, connection: Connection) -> bool:

@@ -107,6 +107,14 @@ class Connection:
             where=lambda frame: frame.sender == "device" and generation_of(frame.type) is not None,
         )
 
+    async def served(self, timeout: float = 5.0) -> Frame | None:
+        """Wait, once it is greeted, until the device has told its state: that message, if seen."""
+        return await self.expect("client/state", timeout)
+
+    def half_request(self) -> None:
+        """Send the first half of the upgrade request and no more."""
+        self.line.send(self._request[: len(self._request) // 2])
+
     def greet(
         self, payload: Mapping[str, Any] | None = None, *, without: str | None = None, **fields: Any
     ) -> None:
@@ -141,6 +149,10 @@ class Connection:
         """Send a binary frame."""
         self.send_frame("binary", data)
 
+    def say(self) -> None:
+        """Send a message of no consequence."""
+        self.send("server/state", {})
+
     def ping(self, data: bytes = b"") -> None:
         """Send a ping; the pong comes as a `Frame`."""
         self.send_frame("ping", data)
@@ -169,6 +181,10 @@ class Connection:
     def half_frame(self) -> None:
         """Send the first byte of a text frame and no more: the device's server task waits in it."""
         self.line.stall()
+
+    def torn_frame(self) -> None:
+        """Send the first three bytes of a text frame; what follows is up to the caller."""
+        self.line.send(encode_frame("text", b"{", mask=b"\0\0\0\0", fin=False)[:3])
 
     # -- hearing ----------------------------------------------------------------------------
 

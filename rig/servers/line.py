@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+from rig.errors import ServerError
 from rig.history import Entry, Event
 
 Direction = Literal["to_device", "to_server", "both"]
+ServerKind = Literal["scripted", "reference"]
+"""Who plays the server: the scripted one, or aiosendspin."""
+
+
+class Unable(ServerError):
+    """This kind of server cannot do what is asked of it: whoever needs it is inconclusive."""
 
 
 class Line(Protocol):
@@ -106,8 +113,36 @@ class Path(Protocol):
         ...
 
 
+class Sluice(Protocol):
+    """Holds back what a real server sends."""
+
+    on_held: Callable[[], None] | None
+    """Called when bytes have come that may not pass."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether something waits behind the HTTP head."""
+        ...
+
+    def let_head(self) -> None:
+        """Let its HTTP head through."""
+        ...
+
+    def let_half_head(self) -> None:
+        """Let half of it through."""
+        ...
+
+    def open(self) -> None:
+        """Let everything through."""
+        ...
+
+
 class Relayed(Protocol):
     """A real server's connection, joined to the one to the device."""
+
+    def start(self) -> None:
+        """Begin to pass bytes."""
+        ...
 
     @property
     def wire(self) -> Line:
@@ -115,7 +150,30 @@ class Relayed(Protocol):
         ...
 
 
-class Front(Protocol):
+class Entrance(Protocol):
+    """Where one connection of a real server comes in; the device has accepted it already."""
+
+    @property
+    def wire(self) -> Line:
+        """The connection to the device."""
+        ...
+
+    @property
+    def gate(self) -> Sluice:
+        """Holds back what the server sends."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """The TCP port of 127.0.0.1 to connect to."""
+        ...
+
+    async def join(self, timeout: float = ...) -> Relayed:
+        """Wait for the server to connect; the result is not started."""
+        ...
+
+
+class Front(Path, Protocol):
     """What a real server dials instead of the device."""
 
     board: str
@@ -134,4 +192,16 @@ class Front(Protocol):
 
     async def listen(self, *, server_id: str = ..., epoch_us: int = ...) -> str:
         """Listen, and dial the device for each connection that comes: the local URL."""
+        ...
+
+    async def door(
+        self,
+        *,
+        server_id: str,
+        epoch_us: int | None = ...,
+        timeout: float = ...,
+        receive_buffer: int | None = ...,
+        local_port: int | None = ...,
+    ) -> Entrance:
+        """Dial the device for one connection of a real server, which then enters."""
         ...

@@ -7,82 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import logging
 import math
 from array import array
-from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from rig.errors import BenchError, ServerError
-from rig.history import now_ns
-from rig.history.events import ServerWarned
+from rig.errors import ServerError
+from rig.servers.engine import Clock, Engine, aiosendspin
 from rig.servers.line import Front, Relayed
 
-TEXT_BOUND: Final = 500
-"""Characters kept of a warning: it may quote what the device sent."""
 BUFFER_US: Final = 500_000
 """How far ahead of the clock audio is sent, in microseconds."""
 EPOCH_US: Final = 2_000_000_000_000_000
 """The server's clock at the host's boot, in us: 63 years, so that no device's uptime is near it."""
 _RATE: Final = 48_000
-_COMPLIANCE: Final = "non-compliant client"
-"""What aiosendspin's compliance warnings begin with (`noncompliance_subject`)."""
-
-_serving: contextvars.ContextVar[object | None] = contextvars.ContextVar("serving", default=None)
-
-
-def _aiosendspin(module: str) -> ModuleType:
-    """A module of aiosendspin. Raises `BenchError` where it is not installed."""
-    from importlib import import_module
-
-    try:
-        return import_module(f"aiosendspin.{module}")
-    except ImportError as error:
-        raise BenchError(
-            f"the reference server needs aiosendspin with its server part: {error}",
-            hint="pip install 'sendspin-rig[reference]', or use the scripted server",
-        ) from error
-
-
-def check_installed() -> None:
-    """Raises `BenchError` where aiosendspin or its server part is missing."""
-    for module in ("server.server", "noise.keys"):
-        _aiosendspin(module)
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """The server's clock in us."""
-
-    epoch_us: int
-
-    def now_us(self) -> int:
-        return self.epoch_us + now_ns() // 1000
-
-
-class _Warnings(logging.Handler):
-    """Makes events of what aiosendspin logs on behalf of one server (see `_serving`)."""
-
-    def __init__(self, server: ReferenceServer) -> None:
-        super().__init__(logging.WARNING)
-        self._server = server
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if _serving.get() is not self._server:
-            return
-        text = record.getMessage()
-        conns = tuple(self._server.link.relays)
-        self._server.link.record(
-            ServerWarned(
-                t=now_ns(),
-                server_id=self._server.server_id,
-                text=text[:TEXT_BOUND],
-                compliance=text.startswith(_COMPLIANCE),
-                conn=conns[0] if len(conns) == 1 else None,
-            )
-        )
 
 
 class ReferenceServer:
@@ -96,37 +34,25 @@ class ReferenceServer:
         self, link: Front, *, name: str = "Rig reference", allow_unencrypted: bool = True
     ) -> None:
         """Nothing is dialled yet. Raises `BenchError` where aiosendspin is not installed."""
-        keys = _aiosendspin("noise.keys")
-        self._server_module = _aiosendspin("server.server")
-        self._stores = _aiosendspin("noise.trust_store")
         self.link = link
-        self.name = name
-        self.allow_unencrypted = allow_unencrypted
         self.url = ""
         """Where the link listens for this server, once it is entered."""
-        self._identity = keys.Identity.generate()
-        self.server_id: str = self._identity.peer_id
-        self._server: Any = None
+        self._engine = Engine(link.record, name=name, allow_unencrypted=allow_unencrypted)
+        self._engine.conns = lambda: tuple(link.relays)
+        self.server_id = self._engine.server_id
         self._stirred = asyncio.Event()
-        self._warnings = _Warnings(self)
-        self._context = contextvars.copy_context()
-        self._context.run(_serving.set, self)
         self._playing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.link.on_relay = self._joined
         self.url = await self.link.listen(server_id=self.server_id, epoch_us=EPOCH_US)
-        logging.getLogger("aiosendspin").addHandler(self._warnings)
-        self._server = self._server_module.SendspinServer(
-            asyncio.get_running_loop(),
-            self._identity,
-            self.name,
-            pairing_store=self._stores.InMemoryServerPairingStore(),
-            allow_unencrypted=self.allow_unencrypted,
-            clock=_Clock(EPOCH_US),
-        )
+        self._engine.start(Clock(EPOCH_US))
         self._server.add_event_listener(self._stir)
         return self
+
+    @property
+    def _server(self) -> Any:
+        return self._engine.server
 
     async def __aexit__(
         self,
@@ -136,9 +62,8 @@ class ReferenceServer:
     ) -> None:
         try:
             await self.stop()
-            await self._server.close()
         finally:
-            logging.getLogger("aiosendspin").removeHandler(self._warnings)
+            await self._engine.close()
 
     def _stir(self, *_of: object) -> None:
         self._stirred.set()
@@ -162,16 +87,15 @@ class ReferenceServer:
 
         Raises `ServerError` when that takes longer than `timeout` seconds.
         """
-        types = _aiosendspin("models.types")
+        types = aiosendspin("models.types")
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.create_task(
+                await self._engine.task(
                     self._server.connect_to_client_and_wait(
                         self.url, connection_reason=types.ConnectionReason(reason)
-                    ),
-                    context=self._context,
+                    )
                 )
-                self._context.run(self._server.connect_to_client, self.url)
+                self._engine.call(self._server.connect_to_client, self.url)
                 await self._until(connected=True)
         except TimeoutError as error:
             raise ServerError(
@@ -212,9 +136,7 @@ class ReferenceServer:
 
         Legacy devices need none. The device, too, must allow unpaired access.
         """
-        await asyncio.create_task(
-            self._server.trust_unpaired(self.client_id), context=self._context
-        )
+        await self._engine.task(self._server.trust_unpaired(self.client_id))
 
     @property
     def client_id(self) -> str:
@@ -241,10 +163,8 @@ class ReferenceServer:
         if self._playing is not None and not self._playing.done():
             raise ServerError("a tone is playing already", hint="await stop() first")
         group = self._client().group
-        stream = self._context.run(group.start_stream)
-        self._playing = asyncio.get_running_loop().create_task(
-            _play(stream, hertz), context=self._context
-        )
+        stream = self._engine.call(group.start_stream)
+        self._playing = self._engine.task(_play(stream, hertz))
 
     async def stop(self) -> None:
         """End the tone. Raises what ended it before."""
@@ -260,7 +180,7 @@ class ReferenceServer:
 
 async def _play(stream: Any, hertz: float) -> None:
     """Feed `stream` a tone, a tenth of a second at a time and at most `BUFFER_US` ahead."""
-    audio = _aiosendspin("audio.format")
+    audio = aiosendspin("audio.format")
     form = audio.AudioFormat(sample_rate=_RATE, bit_depth=16, channels=2)
     count = _RATE // 10
     begun = 0

@@ -17,7 +17,8 @@ from rig.errors import BenchError, ServerError
 from rig.history import Event, History
 from rig.history import events as ev
 from rig.link import Link
-from rig.servers.reference import TEXT_BOUND, ReferenceServer, tone
+from rig.servers.engine import TEXT_BOUND
+from rig.servers.reference import ReferenceServer, tone
 
 FIRMWARE = Path(__file__).parents[2] / "fixtures" / "firmware"
 

@@ -1,0 +1,170 @@
+"""aiosendspin's server as a part of the rig: made, run in a context of its own, and heard.
+
+It is an optional part (`pip install 'sendspin-rig[reference]'`), so it is imported on first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from rig.errors import BenchError
+from rig.history import Event, now_ns
+from rig.history.events import ServerWarned
+
+TEXT_BOUND: Final = 500
+"""Characters kept of a warning: it may quote what the device sent."""
+CLOSE_S: Final = 2.0
+"""How long a server may take to close: it waits for a Close of the device, which may be silent."""
+_COMPLIANCE: Final = "non-compliant client"
+"""What aiosendspin's compliance warnings begin with (`noncompliance_subject`)."""
+
+_speaking: contextvars.ContextVar[Engine | None] = contextvars.ContextVar("speaking", default=None)
+
+
+def aiosendspin(module: str) -> ModuleType:
+    """A module of aiosendspin. Raises `BenchError` where it is not installed."""
+    from importlib import import_module
+
+    try:
+        return import_module(f"aiosendspin.{module}")
+    except ImportError as error:
+        raise BenchError(
+            f"the reference server needs aiosendspin with its server part: {error}",
+            hint="pip install 'sendspin-rig[reference]', or use the scripted server",
+        ) from error
+
+
+def check_installed() -> None:
+    """Raises `BenchError` where aiosendspin or its server part is missing."""
+    for module in ("server.server", "noise.keys"):
+        aiosendspin(module)
+
+
+@dataclass(slots=True)
+class Clock:
+    """A server's clock in us: `epoch_us` at monotonic `born_ns`, as the link records it."""
+
+    epoch_us: int
+    born_ns: int = 0
+
+    def now_us(self) -> int:
+        """What it shows now."""
+        return self.epoch_us + (now_ns() - self.born_ns) // 1_000
+
+
+class _Warnings(logging.Handler):
+    """Makes events of what aiosendspin logs, each for the engine in whose context it is."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._engines = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        engine = _speaking.get()
+        if engine is not None:
+            engine.warned(record.getMessage())
+
+    def attach(self) -> None:
+        if not self._engines:
+            logging.getLogger("aiosendspin").addHandler(self)
+        self._engines += 1
+
+    def detach(self) -> None:
+        self._engines -= 1
+        if not self._engines:
+            logging.getLogger("aiosendspin").removeHandler(self)
+
+
+_warnings = _Warnings()
+
+
+class Engine:
+    """One server of aiosendspin, with an identity of its own: to a device it is one server.
+
+    Legacy devices (client/hello first, unencrypted) are served where `allow_unencrypted`. `conns`
+    names the connections that it may be talking about just now.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[Event], int],
+        *,
+        name: str,
+        allow_unencrypted: bool = True,
+        identity: Any = None,
+        store: Any = None,
+        session: Any = None,
+    ) -> None:
+        """Nothing runs yet. Raises `BenchError` where aiosendspin is not installed.
+
+        `identity` and `store` are aiosendspin's; new ones by default. `session` is an
+        `aiohttp.ClientSession` to dial with, which stays open.
+        """
+        keys = aiosendspin("noise.keys")
+        self._module = aiosendspin("server.server")
+        stores = aiosendspin("noise.trust_store")
+        self.name = name
+        self.allow_unencrypted = allow_unencrypted
+        self.conns: Callable[[], tuple[int, ...]] = tuple
+        self._record = record
+        self._identity = identity or keys.Identity.generate()
+        self._store = store or stores.InMemoryServerPairingStore()
+        self._session = session
+        self.server_id: str = self._identity.peer_id
+        self.server: Any = None
+        """The `SendspinServer`, once started."""
+        self._context = contextvars.copy_context()
+        self._context.run(_speaking.set, self)
+
+    def start(self, clock: Clock) -> None:
+        """Make the server. It neither listens nor dials by itself."""
+        _warnings.attach()
+        self.server = self._module.SendspinServer(
+            asyncio.get_running_loop(),
+            self._identity,
+            self.name,
+            client_session=self._session,
+            pairing_store=self._store,
+            allow_unencrypted=self.allow_unencrypted,
+            clock=clock,
+        )
+
+    async def close(self) -> None:
+        """Close it and its connections, within `CLOSE_S`."""
+        if self.server is None:
+            return
+        server, self.server = self.server, None
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await server.close()
+        finally:
+            _warnings.detach()
+
+    def task[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` so that what is logged in it is this server's."""
+        return asyncio.get_running_loop().create_task(work, context=self._context)
+
+    def call[T](self, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Call `function` so that what is logged in it, and in what it starts, is this server's."""
+        return self._context.run(function, *args, **named)
+
+    def warned(self, text: str) -> None:
+        """Record what it logged."""
+        conns = self.conns()
+        self._record(
+            ServerWarned(
+                t=now_ns(),
+                server_id=self.server_id,
+                text=text[:TEXT_BOUND],
+                compliance=text.startswith(_COMPLIANCE),
+                conn=conns[0] if len(conns) == 1 else None,
+            )
+        )
