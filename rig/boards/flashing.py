@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -34,8 +35,10 @@ _RETRY_SECONDS = 0.05
 _CONNECT_SECONDS = 2.0
 _NAMELESS_SECONDS = 1.0
 """How long the application may name itself later than its port answers."""
-_ADDRESS_SECONDS = 5.0
+_ADDRESS_SECONDS = 1.0
 """How long after its application's start the address of a board may become known."""
+_LOADER_TAG = re.compile(r"boot.*|esp_image|flash_parts|flash_encrypt|secure_boot.*|qio_mode|efuse")
+"""Components that log in ESP-IDF's second-stage loader."""
 _LOOPING = 3
 """Boots in a row without an application: it will not come."""
 
@@ -63,16 +66,34 @@ def _can_power(board: Board) -> bool:
 async def attach_console(
     board: Board, store: HistoryStore, *, folder: Path | None = None
 ) -> AsyncIterator[Capture | None]:
-    """The board's console, read into `store`, and its way to type; None: it has no console."""
+    """The board's console, read into `store`, and its way to type; None: it has no console.
+
+    Where a command resets the board, its console may come with the reset only (an emulator that is
+    not started yet): it is waited for then.
+    """
     if board.console_url is None:
         yield None
         return
+    port = board.flash_port
+    comes = board.can_reset and (port is None or port.before == "no-reset")
     async with Capture(
-        board.name, board.console_url, store.append, folder=folder, baud=board.console_baud
+        board.name,
+        board.console_url,
+        store.append,
+        folder=folder,
+        baud=board.console_baud,
+        wait=comes,
     ) as console:
         board.console_writer = console.write
         try:
             yield console
+        except BoardError as error:
+            if console.attached:
+                raise
+            raise BoardError(
+                f"{error.message}; its console {board.console_url} cannot be opened",
+                hint=error.hint,
+            ) from error
         finally:
             board.console_writer = None
 
@@ -186,6 +207,7 @@ class _Startup:
         self._watch = watch
         self._app: AppStarted | None = None
         self._boots = 0
+        self._loaded = False
         self._said: deque[str] = deque(maxlen=6)
 
     async def wait(self) -> Booted:
@@ -209,12 +231,16 @@ class _Startup:
                 task.cancel()
             await asyncio.gather(console, port, return_exceptions=True)
 
-    async def _follow(self) -> AppStarted:
-        """Read on until the application names itself."""
+    async def _follow(self) -> AppStarted | None:
+        """Read on until the application names itself; None: it talks, and gives no name."""
+        deadline: float | None = None
         while True:
-            found = await self._watch.next(Event, timeout=3600)
+            left = 3600.0 if deadline is None else deadline - asyncio.get_running_loop().time()
+            found = await self._watch.next(Event, timeout=left) if left > 0 else None
             if found is None:
-                continue
+                if deadline is None:
+                    continue
+                return None
             match found[1]:
                 case AppStarted() as app:
                     self._app = app
@@ -223,10 +249,25 @@ class _Startup:
                     raise self._failed(f"crashed while it booted: {text}")
                 case Boot():
                     self._boots += 1
+                    self._loaded, deadline = False, None
                     if self._boots > _LOOPING:
                         raise self._failed("boots again and again, and starts no application")
-                case LogLine(text=text):
-                    self._said.append(text)
+                case LogLine() as line:
+                    self._said.append(line.text)
+                    if deadline is None and self._is_application(line):
+                        deadline = asyncio.get_running_loop().time() + _NAMELESS_SECONDS
+
+    def _is_application(self, line: LogLine) -> bool:
+        """Whether it is the application that prints this, not the ROM or the second-stage loader.
+
+        A firmware may be built without the log records that name it (`CONFIG_LOG_DEFAULT_LEVEL`).
+        """
+        if line.text.startswith("entry 0x"):  # the ROM's last word: the loader runs
+            self._loaded = True
+            return False
+        if line.level is None:
+            return self._loaded
+        return line.component is not None and not _LOADER_TAG.fullmatch(line.component)
 
     async def _answers(self) -> Address | None:
         """Until the Sendspin port takes a connection. There is nothing to wait on but trying."""

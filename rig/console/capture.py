@@ -33,7 +33,7 @@ IDLE_S = 0.25
 """After so long a silence a torn line or a folded flood is given out."""
 CRASH_OVER_S = 2.0
 """After so long a silence an open crash is complete: some boards halt instead of rebooting."""
-REOPEN_S = 0.1
+REOPEN_S = 0.02
 """How often a vanished port is tried again."""
 WRITE_S = 5.0
 """How long a board may refuse what is typed to it."""
