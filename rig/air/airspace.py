@@ -23,6 +23,8 @@ _MOST_FLOWS = 4096
 _GLANCE_S = 0.25
 """How long counters are left alone when no packet is seen."""
 
+Place = tuple[str, int]
+"""Host and port."""
 Proven = Callable[[dict[str, int]], str | None]
 """Says in words what counters prove; None: nothing yet."""
 
@@ -30,14 +32,14 @@ Proven = Callable[[dict[str, int]], str | None]
 class Airspace:
     """An async context manager; entering it costs nothing, `open` starts the helper.
 
-    `host` gives the board's address when it is asked for. Leaving takes every fault back.
+    `place` gives the board's host and port when asked. Leaving takes every fault back.
     """
 
     def __init__(
-        self, board: str, host: Callable[[], str | None], history: HistoryStore, folder: Path
+        self, board: str, place: Callable[[], Place | None], history: HistoryStore, folder: Path
     ) -> None:
         self.board = board
-        self._host = host
+        self._place = place
         self._history = history
         self._folder = folder
         self._air: Air | None = None
@@ -52,8 +54,13 @@ class Airspace:
     async def open(self) -> Air:
         """The air, with its capture on. Raises `FaultError`: no rights, no way to the board."""
         if self._air is None:
-            address = await _resolved(self.board, self._host())
-            air = Air({self.board: address}, folder=self._folder)
+            place = self._place()
+            if place is None:
+                raise FaultError(
+                    f"{self.board} has no address (yet)", hint="is it on, and on the network?"
+                )
+            address = await resolved(self.board, place[0])
+            air = Air({self.board: address}, ports={self.board: place[1]}, folder=self._folder)
             air.on_seen = self._seen
             air.on_over = self._over
             await air.__aenter__()
@@ -192,10 +199,8 @@ class Airspace:
         self._history.unlisten(self._heard)
 
 
-async def _resolved(board: str, host: str | None) -> str:
-    """The board's IPv4 address."""
-    if host is None:
-        raise FaultError(f"{board} has no address (yet)", hint="is it on, and on the network?")
+async def resolved(board: str, host: str) -> str:
+    """The board's IPv4 address. Raises `FaultError`: it has none."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, None, family=socket.AF_INET, type=socket.SOCK_STREAM

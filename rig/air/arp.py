@@ -7,9 +7,12 @@ import socket
 import struct
 from pathlib import Path
 
-from rig.air.bounds import Way
+from msgspec.structs import replace
+
+from rig.air.bounds import Way, permitted
 from rig.air.journal import Arp
 from rig.air.netfilter import FORGED_MARK, NOWHERE
+from rig.air.route import lookup
 from rig.errors import FaultError
 
 _ETHERTYPE, _REPLY = 0x0806, 2
@@ -39,23 +42,34 @@ def reply(
 
 
 def victim(way: Way) -> Arp:
-    """The board's link address and ours, as the kernel knows them. Raises `FaultError`."""
+    """The board's link address and ours. Raises `FaultError`: it is not on a link of ours."""
     if way.loopback:
         raise FaultError(
-            f"{way.board} is on a loopback address: there is no ARP on it",
+            f"{way.board} is on an address of this host's own: there is no ARP on it",
             hint="with root the virtual board has a link of its own",
         )
+    if way.gateway is not None:
+        raise FaultError(
+            f"{way.board} is behind the gateway {way.gateway}, which is not its alone",
+            hint="this fault needs the board on a network that this host is in",
+        )
+    return next_hop(way)
+
+
+def next_hop(way: Way) -> Arp:
+    """Who takes the board's packets on this link, itself or its gateway; as the kernel knows."""
+    wanted = way.gateway or way.address
     for line in Path("/proc/net/arp").read_text().splitlines()[1:]:
         address, _, flags, mac, _, interface = line.split()
-        if address == way.address and interface == way.interface and int(flags, 16) & _IN_TABLE:
-            return Arp(way.interface, way.address, mac, way.own, _own_mac(way.interface))
+        if address == wanted and interface == way.interface and int(flags, 16) & _IN_TABLE:
+            return Arp(way.interface, wanted, mac, way.own, own_mac(way.interface))
     raise FaultError(
-        f"the link address of {way.board} ({way.address}) is not known",
+        f"the link address of {way.board} ({wanted}) is not known",
         hint="let it be reached first: this host has no ARP entry for it",
     )
 
 
-def _own_mac(interface: str) -> str:
+def own_mac(interface: str) -> str:
     """This host's link address; by ioctl, for /sys shows the namespace that mounted it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
@@ -71,10 +85,17 @@ def mislead(arp: Arp) -> None:
 
 
 def announce(arp: Arp) -> bool:
-    """Tell the board the truth again; False: the interface is gone, and the board with it."""
+    """Tell the board the truth again; False: the interface is gone, and the board with it.
+
+    The truth is looked up, not taken from the journal: whoever can write one tells no lies by it.
+    """
     try:
-        _send(arp, bytes.fromhex(arp.own_mac.replace(":", "")))
-    except FaultError:
+        route = lookup(permitted(arp.device))
+        if route.own != arp.own or socket.if_indextoname(route.index) != arp.interface:
+            return False
+        mac = own_mac(arp.interface)
+        _send(replace(arp, own_mac=mac), bytes.fromhex(mac.replace(":", "")))
+    except (FaultError, OSError):
         return False
     return True
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import socket
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from rig.air.protocol import BoardAddress
+from rig.air.protocol import BoardAddress, Flow
+from rig.air.route import lookup
 from rig.errors import FaultError
 
 ALLOWED = tuple(
@@ -25,6 +27,11 @@ ALLOWED = tuple(
 """RFC 1918, RFC 3927, RFC 6598 and loopback: what is never routed on the public Internet."""
 
 
+ETHERNET, LOOPBACK = 1, 772
+"""`ARPHRD_*` (linux/if_arp.h) of the interfaces whose frames have link addresses in them."""
+_SIOCGIFHWADDR = 0x8927
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How this host reaches a board."""
@@ -36,11 +43,25 @@ class Way:
     """This host's, as the board sees it."""
     interface: str
     index: int
+    gateway: str | None = None
+    """Who takes the packets on, where the board is in another network."""
+    port: int | None = None
+    """Set where the address is this host's own: then only TCP to and from this port is the board's,
+    all else on that address is somebody else's."""
 
     @property
     def loopback(self) -> bool:
         """Whether board and host share the loopback interface."""
-        return self.address.startswith("127.")
+        return self.port is not None
+
+    def flow(self, flow: Flow) -> Flow:
+        """The connection, if it is one of the board's. Raises `FaultError`."""
+        if self.port is not None and flow.device_port != self.port:
+            raise FaultError(
+                f"port {flow.device_port} of {self.address} is not {self.board}'s: "
+                f"that is port {self.port}"
+            )
+        return flow
 
 
 def permitted(address: str) -> str:
@@ -65,56 +86,50 @@ class Bounds:
 
     def __init__(self, boards: Iterable[BoardAddress]) -> None:
         """Raises `FaultError` for an address that is never touched."""
-        self._addresses = {board.name: permitted(board.address) for board in boards}
+        self._boards = {board.name: board for board in boards}
+        for board in self._boards.values():
+            permitted(board.address)
 
     def __len__(self) -> int:
-        return len(self._addresses)
+        return len(self._boards)
 
     def way(self, board: str) -> Way:
-        """The way to `board` now. Raises `FaultError`: not a board of the bench, or no way."""
-        address = self._addresses.get(board)
-        if address is None:
+        """The way to `board` now, as the kernel's routing has it.
+
+        Raises `FaultError`: not a board of the bench, no way to it, or one without link addresses.
+        """
+        known = self._boards.get(board)
+        if known is None:
             raise FaultError(
                 f"'{board}' is no board of this bench",
-                hint=f"its boards: {', '.join(sorted(self._addresses)) or 'none'}",
+                hint=f"its boards: {', '.join(sorted(self._boards)) or 'none'}",
             )
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((address, 9))  # a UDP connect sends nothing: it asks for the route
-                own = str(probe.getsockname()[0])
-            except OSError as error:
-                raise FaultError(
-                    f"there is no way from here to {board} at {address}: {error.strerror}",
-                    hint="is the network up that the board is in?",
-                ) from error
-        name = "lo" if address.startswith("127.") else _interface(address)
+        address = permitted(known.address)
         try:
-            return Way(board, address, own, name, socket.if_nametoindex(name))
+            route = lookup(address)
+            name = socket.if_indextoname(route.index)
+            kind = _hardware(name)
         except OSError as error:
-            raise FaultError(f"the interface {name} to {board} has just gone") from error
+            raise FaultError(
+                f"there is no way from here to {board} at {address}: {error.strerror or error}",
+                hint="is the network up that the board is in?",
+            ) from error
+        if kind not in (ETHERNET, LOOPBACK):
+            raise FaultError(
+                f"{board} is behind {name}, which is no Ethernet or WiFi interface",
+                hint="packet faults need link addresses: not a tunnel (tun, WireGuard, PPP)",
+            )
+        if route.local and known.port is None:
+            raise FaultError(
+                f"{address} is an address of this host's own, and {board}'s port is not known",
+                hint="give the port in the bench file: address = 'HOST:PORT'",
+            )
+        port = known.port if route.local else None
+        return Way(board, address, route.own, name, route.index, route.gateway, port)
 
 
-def _interface(address: str) -> str:
-    """The interface of the most specific route to `address` (`/proc/net/route`).
-
-    Raises `FaultError` when the board is behind a gateway: its packets share their next hop then.
-    """
-    wanted = int(ipaddress.IPv4Address(address))
-    best: tuple[int, int, str, bool] | None = None
-    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
-        name, destination, gateway, flags, _, _, metric, mask = line.split()[:8]
-        bits = _host_order(mask)
-        if not int(flags, 16) & 1 or wanted & bits != _host_order(destination):
-            continue
-        route = (bits.bit_count(), -int(metric), name, int(gateway, 16) != 0)
-        best = max(best, route) if best else route
-    if best is None or best[3]:
-        raise FaultError(
-            f"{address} is {'behind a gateway' if best else 'not on any network of this host'}",
-            hint="packet faults need the board on a network that this host is in",
-        )
-    return best[2]
-
-
-def _host_order(hexadecimal: str) -> int:
-    return int.from_bytes(bytes.fromhex(hexadecimal)[::-1], "big")
+def _hardware(interface: str) -> int:
+    """The kind of an interface, `ARPHRD_*`; by ioctl, for /sys shows another namespace's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        told = fcntl.ioctl(sock, _SIOCGIFHWADDR, struct.pack("256s", interface.encode()))
+    return int(struct.unpack_from("=H", told, 16)[0])

@@ -95,12 +95,17 @@ class Ear:
 
     def _take(self, frame: bytes) -> None:
         now = time.monotonic_ns()
+        segment = parse(frame)
+        port = self.way.port
+        if port is not None and (
+            segment is None or port not in (segment.source[1], segment.destination[1])
+        ):
+            return  # this host's own traffic on an address that it shares with the board
         self.counts["packets"] += 1
         for file in self.files:
             file.write(frame)
         if frame[:6] == NOWHERE and frame[6:12] != NOWHERE:
             self.counts["nowhere"] += 1
-        segment = parse(frame)
         if segment is None:
             return
         forged = (segment.source, segment.seq, segment.flags) in self.forged

@@ -44,7 +44,8 @@ _LONGEST_ANSWER = 1 << 20
 class Air:
     """The air around some boards. An async context manager.
 
-    `boards` are addresses by name, fixed for its life; `folder` is where captures are written.
+    `boards` are addresses by name, fixed for its life, and `ports` where each listens: needed for
+    an address that is this host's own. `folder` is where captures are written.
     `on_seen` and `on_over` are called with what the helper says by itself.
     """
 
@@ -52,6 +53,7 @@ class Air:
         self,
         boards: Mapping[str, str],
         *,
+        ports: Mapping[str, int] | None = None,
         folder: Path | None = None,
         run: str | None = None,
         monitors: tuple[str, ...] = (),
@@ -63,7 +65,10 @@ class Air:
         self._begin = Begin(
             run=self.run,
             journal=str(self.journal.absolute()),
-            boards=tuple(BoardAddress(name, address) for name, address in boards.items()),
+            boards=tuple(
+                BoardAddress(name, address, (ports or {}).get(name))
+                for name, address in boards.items()
+            ),
             monitors=monitors,
             folder=None if folder is None else str(folder.absolute()),
         )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rig.air import links
 from rig.air.bounds import Way
 from rig.air.journal import Change, Journal, Link, Qdisc, Table
 from rig.air.netfilter import Tables
@@ -66,14 +67,11 @@ class Effects:
 
     async def down(self, effect: Effect, way: Way) -> None:
         """Take the link of one board down. Raises `FaultError` for one that others share."""
-        if not way.interface.startswith("srig"):
-            raise FaultError(
-                f"{way.interface} is not {way.board}'s alone: the rig does not take it down",
-                hint="a board behind an access point is taken off the air by the access point",
-            )
-        link = Link(way.interface, way.index)
-        self.note(effect, link)
-        await self._shaper.link(link, up=False)
+        async with self._shaper.turn:
+            await links.check(self._shaper.ip, way)
+            link = Link(way.interface, way.index)
+            self.note(effect, link)
+            await links.switch(self._shaper.ip, link, up=False)
 
     def note(self, effect: Effect, change: Change) -> None:
         """Put into the journal what is about to be changed for `effect`."""

@@ -11,7 +11,7 @@ import random
 import socket
 from dataclasses import dataclass
 
-from rig.air.arp import send_frame, victim
+from rig.air.arp import next_hop, send_frame
 from rig.air.bounds import Way
 from rig.air.capture import Ear
 from rig.air.netfilter import FORGED_MARK
@@ -152,7 +152,7 @@ def send(way: Way, made: Plan, to: Side) -> None:
         if way.loopback:
             macs = bytes(12)
         else:
-            known = victim(way)
+            known = next_hop(way)
             macs = bytes.fromhex((known.device_mac + known.own_mac).replace(":", ""))
         send_frame(way.interface, macs + b"\x08\x00" + data)
         return

@@ -24,6 +24,8 @@ from rig.air.traffic import Shaper
 from rig.air.undo import heal
 from rig.errors import FaultError, RigError
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 async def _serve() -> int:
     loop = asyncio.get_running_loop()
@@ -31,12 +33,18 @@ async def _serve() -> int:
     transport, _ = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
     )
-    out, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout.buffer)
-    outlet = Outlet(out)
+    out, outlet = await loop.connect_write_pipe(Outlet, sys.stdout.buffer)
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
+
+    def end() -> None:
+        """Once: a second signal must not cut the taking back short."""
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, end)
     try:
         return await _session(reader, outlet)
     except asyncio.CancelledError:
@@ -76,6 +84,7 @@ async def _session(reader: asyncio.StreamReader, outlet: Outlet) -> int:
 async def _next(reader: asyncio.StreamReader, outlet: Outlet) -> tuple[int, Command] | None:
     """The next command; None at the pipe's end. What is none is refused, and the next one read."""
     while True:
+        await outlet.room()  # who does not read answers is asked for no more commands
         try:
             line = await reader.readuntil(b"\n")
         except asyncio.IncompleteReadError:

@@ -21,6 +21,7 @@ from rig.air.protocol import Interface, Mac
 from rig.errors import FaultError
 
 _LARGEST = 1 << 20
+_UNNAMED = ".new"
 
 TableName = Annotated[str, Meta(pattern=r"\Asrig_[a-z0-9]{4,12}_[0-9]{1,9}\Z")]
 
@@ -63,9 +64,9 @@ class Arp(Struct, frozen=True, tag_field="entry", tag="arp"):
 
 
 class Link(Struct, frozen=True, tag_field="entry", tag="link"):
-    """An interface of the rig's own that is down."""
+    """The interface of a link to one board alone, which is down."""
 
-    interface: Annotated[str, Meta(pattern=r"\Asrig[A-Za-z0-9_.-]{1,11}\Z")]
+    interface: Interface
     index: Annotated[int, Meta(ge=1)]
 
 
@@ -89,7 +90,7 @@ class Journal:
         self.path = folder / f"{run}-{os.getpid()}{SUFFIX}"
         self._pending: dict[int, Change] = {}
         self._count = 0
-        fresh = self.path.with_suffix(".new")
+        fresh = self.path.with_suffix(_UNNAMED)
         try:
             with as_caller():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +148,8 @@ class Journal:
 def read(path: Path) -> tuple[Head | None, list[Change]]:
     """A dead helper's journal: whose it was, and what it had not undone (newest first).
 
-    A torn last line is one that was not changed yet. Lines that are no entries are skipped: nothing
+    No head: it is no journal of the rig's, for that is written before a journal has its name. A
+    torn last line is one that was not changed yet. Lines that are no entries are skipped: nothing
     but the entries above can be undone by a journal.
     """
     with path.open("rb") as file:
@@ -174,7 +176,8 @@ def read(path: Path) -> tuple[Head | None, list[Change]]:
 def adopt(path: Path) -> Iterator[bool]:
     """Take a dead helper's journal over: False when it lives, or another healer was faster."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with as_caller():
+            fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         yield False
         return
@@ -191,7 +194,17 @@ def adopt(path: Path) -> Iterator[bool]:
 
 def forget(path: Path) -> None:
     """Remove an adopted journal: nothing is left of it."""
-    path.unlink(missing_ok=True)
+    with as_caller():
+        path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove journals whose helper was killed before they had a name: nothing was done."""
+    for path in folder.glob(f"*-*{_UNNAMED}"):
+        pid = path.stem.rpartition("-")[2]
+        if pid.isdecimal() and start_time(int(pid)) == 0:
+            with as_caller(), contextlib.suppress(OSError):
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ with a radio, and a capture shows the packet and every retransmission.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import struct
@@ -76,7 +77,10 @@ def _load(base: int, offset: int, length: int) -> Expression:
 
 
 def packets(way: Way, to: Literal["to_device", "to_server"], flow: Flow | None) -> list[Expression]:
-    """Match what goes one way between this host and the board; forged packets are let alone."""
+    """Match what goes one way between this host and the board; forged packets are let alone.
+
+    On an address of this host's own, only what the board's own port sends and receives.
+    """
     device = socket.inet_aton(way.address)
     rule = [
         _expression("meta", dreg=1, key=nft.Meta.NFT_META_MARK),
@@ -86,6 +90,9 @@ def packets(way: Way, to: Literal["to_device", "to_server"], flow: Flow | None) 
         _load(_NETWORK, _IP_DESTINATION if to == "to_device" else _IP_SOURCE, 4),
         _compare(device),
     ]
+    if way.port is not None and flow is None:
+        at = 2 if to == "to_device" else 0
+        rule += [*tcp(), _load(_TRANSPORT, at, 2), _compare(struct.pack("!H", way.port))]
     if flow is not None:
         ports = (flow.server_port, flow.device_port)
         rule += [
@@ -193,10 +200,14 @@ def _envelope(kind: int) -> nfgen_msg:
 
 
 class Tables:
-    """The rig's nftables tables, on one netlink socket. An async context manager."""
+    """The rig's nftables tables, on one netlink socket. An async context manager.
+
+    One request after the other: the kernel refuses a second dump on a socket (EBUSY).
+    """
 
     def __init__(self) -> None:
         self._socket: Any = nft.AsyncNFTSocket()
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._socket.setup_endpoint()
@@ -268,7 +279,14 @@ class Tables:
         return True
 
     async def counts(self, family: Family, table: str) -> dict[str, int]:
-        """Packets counted so far, by chain."""
+        """Packets counted so far, by chain. Raises `FaultError`."""
+        try:
+            async with self._turn:
+                return await self._counts(family, table)
+        except NetlinkError as error:
+            raise FaultError(f"nftables did not count {table}: {_words(error)}") from error
+
+    async def _counts(self, family: Family, table: str) -> dict[str, int]:
         ask = _message(nft.nft_rule_msg, nft.NFT_MSG_GETRULE, family, 0, table=table)
         self._socket._nfgen_family = FAMILIES[family]  # request_get overwrites the message's own
         found: dict[str, int] = {}
@@ -284,8 +302,9 @@ class Tables:
 
     async def _commit(self, messages: list[nfgen_msg]) -> None:
         batch = [_envelope(_BATCH_BEGIN), *messages, _envelope(_BATCH_END)]
-        async for _ in self._socket.nlm_request_batch(batch):
-            pass
+        async with self._turn:
+            async for _ in self._socket.nlm_request_batch(batch):
+                pass
 
 
 def _words(error: NetlinkError) -> str:

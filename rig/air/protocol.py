@@ -38,6 +38,8 @@ class BoardAddress(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     address: Text
     """IPv4, private, link-local or loopback."""
+    port: Port | None = None
+    """Where it listens: all that is touched of an address that is this host's own."""
 
 
 class Flow(Struct, frozen=True, forbid_unknown_fields=True):

@@ -80,11 +80,8 @@ def _lose(way: Way, towards: Towards, flow: Flow | None, only: list[Expression])
     chains = []
     for to in ways(towards):
         out = to == "to_device"
-        rule = [
-            *nf.packets(way, to, flow),
-            *only,
-            *nf.counted(),
-            *(nf.sent_nowhere() if out else nf.dropped()),
-        ]
+        # A write that fails ends the rule: what was not sent astray is not counted as lost.
+        lost = [*nf.sent_nowhere(), *nf.counted()] if out else [*nf.counted(), *nf.dropped()]
+        rule = [*nf.packets(way, to, flow), *only, *lost]
         chains.append(Chain(to, "egress" if out else "ingress", rule, way.interface))
     return [("netdev", chains)]

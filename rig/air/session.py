@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.air import arp, disturb, forge, rules
-from rig.air.bounds import Bounds
+from rig.air.bounds import Bounds, Way
 from rig.air.capture import Ear, Ears, PcapFile
 from rig.air.effects import Effect, Effects
 from rig.air.protocol import (
@@ -23,6 +23,7 @@ from rig.air.protocol import (
     Disturb,
     Done,
     Drop,
+    Flow,
     Forge,
     Heal,
     KillSocket,
@@ -56,19 +57,44 @@ ARP_EVERY_S = 1.0
 Carry = Callable[[Any, Effect], Awaitable[str]]
 
 
-class Outlet:
+class Outlet(asyncio.Protocol):
     """Answers on stdout. Packets are the only ones that may be lost, and their loss is counted."""
 
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
-        self._transport = transport
+    def __init__(self) -> None:
         self.lost = 0
+        self._transport: asyncio.WriteTransport | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The pipe is there (asyncio's)."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        transport.set_write_buffer_limits(_MOST_UNREAD)
+
+    def pause_writing(self) -> None:
+        """The reader is far behind (asyncio's)."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """The reader has caught up (asyncio's)."""
+        self._room.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
+        """The reader is gone (asyncio's)."""
+        self._room.set()
+
+    async def room(self) -> None:
+        """Wait until the reader has taken most answers: no command is read before."""
+        await self._room.wait()
 
     def say(self, answer: AnyAnswer) -> None:
         """Write one answer."""
-        if isinstance(answer, Seen) and self._transport.get_write_buffer_size() > _MOST_UNREAD:
+        if isinstance(answer, Seen) and not self._room.is_set():
             self.lost += 1
             return
-        self._transport.write(encode(answer))
+        if self._transport is not None:
+            self._transport.write(encode(answer))
 
 
 class Session:
@@ -140,6 +166,13 @@ class Session:
         effect.timer = loop.call_later(command.seconds, self._time_is_up, effect)
         return Done(id=number, effect=effect.number, note=note)
 
+    def _way(self, command: Any) -> Way:
+        """The way to the board of a command whose connection, if it names one, is the board's."""
+        way = self.bounds.way(command.board)
+        if (flow := getattr(command, "flow", None)) is not None:
+            way.flow(flow)
+        return way
+
     def _up(self, number: int) -> Effect:
         effect = self.effects.up.get(number)
         if effect is None:
@@ -166,41 +199,41 @@ class Session:
 
     async def close(self) -> None:
         """Take everything back. Raises `FaultError` when something stayed."""
-        for task in tuple(self._ending):
-            await task
         try:
             await self.effects.end_all()
+            while self._ending:  # what its time was up for meanwhile
+                await asyncio.gather(*self._ending)
         finally:
             self.ears.close()
 
     # -- the faults that last ------------------------------------------------------------------
 
     async def _drop(self, command: Drop, effect: Effect) -> str:
-        await self.effects.make(effect, rules.drop(self.bounds.way(command.board), command))
+        await self.effects.make(effect, rules.drop(self._way(command), command))
         return ""
 
     async def _refuse(self, command: Refuse, effect: Effect) -> str:
-        await self.effects.make(effect, rules.refuse(self.bounds.way(command.board), command))
+        await self.effects.make(effect, rules.refuse(self._way(command), command))
         return ""
 
     async def _shrink(self, command: Shrink, effect: Effect) -> str:
-        await self.effects.make(effect, rules.shrink(self.bounds.way(command.board), command))
+        await self.effects.make(effect, rules.shrink(self._way(command), command))
         return ""
 
     async def _rate(self, command: Rate, effect: Effect) -> str:
-        way = self.bounds.way(command.board)
+        way = self._way(command)
         await self.effects.limit(effect, way, planned(way, self.begin.run), command.kbit)
         return ""
 
     async def _kill_socket(self, command: KillSocket, effect: Effect) -> str:
-        way = self.bounds.way(command.board)
+        way = self._way(command)
         plan = rules.silence_flow(way, command.flow, "to_device")
         await self.effects.make(effect, plan)  # first: the kernel's RST must not get out
         await destroy(way, command.flow)
         return ""
 
     async def _disturb(self, command: Disturb, effect: Effect) -> str:
-        way = self.bounds.way(command.board)
+        way = self._way(command)
         queue = disturb.Disturber(command)
         effect.closers.append(queue.close)
         effect.counters.append(lambda: dict(queue.counts))
@@ -216,7 +249,7 @@ class Session:
         return "by a packet queue in user space"
 
     async def _capture(self, command: Capture, effect: Effect) -> str:
-        ear = self.ears.on(self.bounds.way(command.board))
+        ear = self.ears.on(self._way(command))
         if command.file is not None:
             if self.begin.folder is None:
                 raise FaultError("no folder for captures was named at the start")
@@ -237,7 +270,7 @@ class Session:
         return command.file or ""
 
     async def _arp_hole(self, command: ArpHole, effect: Effect) -> str:
-        way = self.bounds.way(command.board)
+        way = self._way(command)
         victim = arp.victim(way)
         ear = self.ears.on(way)
         self.effects.note(effect, victim)
@@ -247,13 +280,14 @@ class Session:
         return f"{victim.device} was told that {victim.own} is at nobody's link address"
 
     async def _link_down(self, command: LinkDown, effect: Effect) -> str:
-        way = self.bounds.way(command.board)
+        way = self._way(command)
         await self.effects.down(effect, way)
         effect.counters.append(lambda: {"carrier": int(carrier(way.interface))})
         return way.interface
 
     async def _syn_flood(self, command: SynFlood, effect: Effect) -> str:
-        way = self.bounds.way(command.board)
+        way = self._way(command)
+        way.flow(Flow(FLOOD_PORTS, command.port))
         ear = self.ears.on(way)
         first, last = FLOOD_PORTS, FLOOD_PORTS + command.count - 1
         await self.effects.make(effect, rules.ignore_answers(way, first, last))
@@ -306,7 +340,7 @@ class Session:
         if self._forgeries >= MOST_FORGERIES:
             raise FaultError(f"a run may forge {MOST_FORGERIES} segments, and has")
         self._forgeries += 1
-        ear = self.ears.on(self.bounds.way(command.board))
+        ear = self.ears.on(self._way(command))
         made = await forge.forge(ear, command.flow, command.what, command.to)
         counts = {"seq": made.seq, "ack": made.ack, "length": len(made.payload)}
         return Done(id=number, counts=counts)
@@ -317,7 +351,7 @@ class Session:
                 f"{command.interface} is no monitor interface of this bench",
                 hint=f"its monitors: {', '.join(self.begin.monitors) or 'none'}",
             )
-        known = arp.victim(self.bounds.way(command.board))
+        known = arp.victim(self._way(command))
         if known.device_mac != command.station:
             raise FaultError(
                 f"{command.station} is not {command.board}: that is {known.device_mac}"

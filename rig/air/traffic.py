@@ -6,6 +6,7 @@ An HTB root lets all other traffic of the interface pass at once; one class with
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import ipaddress
@@ -18,7 +19,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from rig.air.bounds import Way
-from rig.air.journal import Link, Qdisc
+from rig.air.journal import Qdisc
 from rig.errors import FaultError
 
 BURST = 1514
@@ -29,6 +30,8 @@ _FREE = 125_000_000
 """The class itself holds nothing back: 1 Gbit/s, in bytes; the bucket below it does."""
 _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _ROOT = 0xFFFFFFFF
+_GONE = (errno.ENODEV, errno.ENOENT)
+"""What the kernel says of an interface or a queueing discipline that is no more."""
 
 
 def planned(way: Way, run: str) -> Qdisc:
@@ -44,14 +47,16 @@ def carrier(interface: str) -> bool:
 
 
 class Shaper:
-    """Rate limits by netlink; close it when done."""
+    """Rate limits by netlink, one request after the other; close it when done."""
 
     def __init__(self) -> None:
-        self._ip: Any = AsyncIPRoute()
+        self.ip: Any = AsyncIPRoute()
+        self.turn = asyncio.Lock()
+        """Held by whoever uses `ip`."""
 
     async def check(self, qdisc: Qdisc) -> None:
         """Raises `FaultError` when the interface has a queueing discipline that is not ours."""
-        async for found in await self._ip.get_qdiscs(index=qdisc.index):
+        for found in await self._qdiscs(qdisc):
             if found["parent"] == _ROOT and found["handle"]:
                 raise FaultError(
                     f"{qdisc.interface} has a queueing discipline already: "
@@ -65,29 +70,33 @@ class Shaper:
         rate = int(kbit * 125)
         target = int(ipaddress.IPv4Address(way.address))
         index = qdisc.index
+        keys = [f"0x{target:08x}/0xffffffff+16"]
+        if way.port is not None:  # TCP's destination port, behind an IP header without options
+            keys += ["0x00060000/0x00ff0000+8", f"0x{way.port:08x}/0x0000ffff+20"]
         try:
-            await self._ip.tc("add", "htb", index, root, default=0)
-            await self._ip.tc("add-class", "htb", index, leaf, parent=root, rate=_FREE)
-            await self._ip.tc(
-                "add",
-                "tbf",
-                index,
-                (qdisc.handle ^ 0x0100) << 16,
-                parent=leaf,
-                rate=rate,
-                burst=BURST,
-                latency=f"{LATENCY_MS}ms",
-            )
-            await self._ip.tc(
-                "add-filter",
-                "u32",
-                index,
-                parent=root,
-                prio=1,
-                protocol=0x0800,
-                target=leaf,
-                keys=[f"0x{target:08x}/0xffffffff+16"],
-            )
+            async with self.turn:
+                await self.ip.tc("add", "htb", index, root, default=0)
+                await self.ip.tc("add-class", "htb", index, leaf, parent=root, rate=_FREE)
+                await self.ip.tc(
+                    "add",
+                    "tbf",
+                    index,
+                    (qdisc.handle ^ 0x0100) << 16,
+                    parent=leaf,
+                    rate=rate,
+                    burst=BURST,
+                    latency=f"{LATENCY_MS}ms",
+                )
+                await self.ip.tc(
+                    "add-filter",
+                    "u32",
+                    index,
+                    parent=root,
+                    prio=1,
+                    protocol=0x0800,
+                    target=leaf,
+                    keys=keys,
+                )
         except NetlinkError as error:
             raise FaultError(
                 f"the kernel made no rate limit on {qdisc.interface}: "
@@ -96,8 +105,11 @@ class Shaper:
             ) from error
 
     async def counts(self, qdisc: Qdisc) -> dict[str, int]:
-        """Packets that the bucket sent, dropped, and made wait (`overlimits`)."""
-        async for found in await self._ip.get_qdiscs(index=qdisc.index):
+        """Packets that the bucket sent, dropped, and made wait (`overlimits`).
+
+        Raises `FaultError`.
+        """
+        for found in await self._qdiscs(qdisc):
             if found["handle"] == (qdisc.handle ^ 0x0100) << 16:
                 stats = found.get_attr("TCA_STATS")
                 return {
@@ -108,33 +120,41 @@ class Shaper:
         return {}
 
     async def remove(self, qdisc: Qdisc) -> bool:
-        """Take the root away, if it is ours; the kernel puts its own default back."""
-        try:
-            async for found in await self._ip.get_qdiscs(index=qdisc.index):
-                ours = found["handle"] == qdisc.handle << 16 and found["parent"] == _ROOT
-                if ours and found.get_attr("TCA_KIND") == "htb":
-                    await self._ip.tc("del", index=qdisc.index, handle=found["handle"], root=True)
-                    return True
-        except NetlinkError as error:
-            if error.code not in (errno.ENODEV, errno.ENOENT):
+        """Take the root away, if it is ours; the kernel puts its own default back.
+
+        False: it is gone. Raises `FaultError`.
+        """
+        for found in await self._qdiscs(qdisc):
+            ours = found["handle"] == qdisc.handle << 16 and found["parent"] == _ROOT
+            if not ours or found.get_attr("TCA_KIND") != "htb":
+                continue
+            try:
+                async with self.turn:
+                    await self.ip.tc("del", index=qdisc.index, handle=found["handle"], root=True)
+            except NetlinkError as error:
+                if error.code in _GONE:
+                    return False
                 raise FaultError(
                     f"the rate limit on {qdisc.interface} was not removed: "
                     f"{errno.errorcode.get(error.code, error.code)}"
                 ) from error
+            return True
         return False
 
-    async def link(self, link: Link, *, up: bool) -> bool:
-        """Take an interface down or up; False: it is gone. Raises `FaultError`."""
+    async def _qdiscs(self, qdisc: Qdisc) -> list[Any]:
+        """What is on the interface now; nothing, where that is gone. Raises `FaultError`."""
         try:
-            await self._ip.link("set", index=link.index, state="up" if up else "down")
+            async with self.turn:
+                found = [each async for each in await self.ip.get_qdiscs(index=qdisc.index)]
         except NetlinkError as error:
-            if error.code == errno.ENODEV:
-                return False
+            if error.code in _GONE:
+                return []
             raise FaultError(
-                f"{link.interface} stayed as it was: {errno.errorcode.get(error.code, error.code)}"
+                f"the kernel does not say what limits {qdisc.interface}: "
+                f"{errno.errorcode.get(error.code, error.code)}"
             ) from error
-        return True
+        return [each for each in found if each["index"] == qdisc.index]
 
     def close(self) -> None:
         """Close the netlink socket."""
-        self._ip.close()
+        self.ip.close()

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.air import journal
+from rig.air import journal, links
 from rig.air.arp import announce
 from rig.air.journal import Arp, Change, Link, Qdisc
 from rig.air.leftovers import leftovers
@@ -35,7 +35,8 @@ async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
     if isinstance(change, Qdisc):
         return await shaper.remove(change)
     if isinstance(change, Link):
-        return await shaper.link(change, up=True)
+        async with shaper.turn:
+            return await links.switch(shaper.ip, change, up=True)
     if isinstance(change, Arp):
         told = announce(change)
         await asyncio.sleep(LOCKTIME_S)
@@ -56,7 +57,9 @@ def words(change: Change) -> str:
 
 async def heal(folder: Path) -> list[Healed]:
     """Undo what dead helpers left in this network namespace, journal by journal."""
-    return [await _heal(path) for path in leftovers(folder)]
+    healed = [await _heal(path) for path in leftovers(folder)]
+    journal.sweep(folder)
+    return healed
 
 
 async def _heal(path: Path) -> Healed:
@@ -75,9 +78,11 @@ async def _heal(path: Path) -> Healed:
 
 
 def _remaining(path: Path) -> list[Change]:
-    """What may be left of a journal's changes. Raises `FaultError`: another namespace's."""
+    """What may be left of a journal's changes. Raises `FaultError`: not ours to undo."""
     head, changes = journal.read(path)
-    if head is None or head.boot != journal.boot_id():
+    if head is None:
+        raise FaultError("it is no journal of the rig's")
+    if head.boot != journal.boot_id():
         return []
     if head.netns != journal.netns():
         if _namespace_lives(head.netns):

@@ -97,7 +97,7 @@ class Session:
         self._kind: ServerKind = server or "scripted"
         self._servers: dict[ServerKind, ScriptedServer] = {}
         self._address: Address | None = None
-        self._air = Airspace(board.name, self._host, self.history, out)
+        self._air = Airspace(board.name, self._place, self.history, out)
 
     # -- its life ---------------------------------------------------------------------------
 
@@ -200,8 +200,8 @@ class Session:
         made = PlayedServer(link) if kind == "reference" else ScriptedServer(link)
         self._servers[kind] = await self._stack.enter_async_context(made)
 
-    def _host(self) -> str | None:
-        return self._address.host if self._address else None
+    def _place(self) -> tuple[str, int] | None:
+        return (self._address.host, self._address.port) if self._address else None
 
     def new_link(self) -> Link:
         """Another link to the device, its connections numbered on; whoever asked closes it."""

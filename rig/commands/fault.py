@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rig.air.airspace import resolved
 from rig.air.client import Air
 from rig.air.protocol import Capture, Seen
 from rig.boards import open_board
@@ -114,8 +114,8 @@ async def _play(
     async with open_board(name, find_bench(bench)) as board:
         if board.address is None:
             raise BenchError(f"{name} has no address", hint="give its `address` in bench.toml")
-        host = await _address(board.address.host)
-        async with Air({name: host}) as air:
+        address = await resolved(name, board.address.host)
+        async with Air({name: address}, ports={name: board.address.port}) as air:
             tally = _Tally()
             air.on_seen = tally.take
             await air.ask(Capture(board=name, seconds=min(3600.0, seconds + 10)))
@@ -128,16 +128,6 @@ async def _play(
                 line.counts = await _last(air, line)
     _conclude(lines, tally)
     return 0 if all(line.seen for line in lines) else FaultError.exit_code
-
-
-async def _address(host: str) -> str:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, None, family=socket.AF_INET, type=socket.SOCK_STREAM
-        )
-    except OSError as error:
-        raise BenchError(f"{host} has no IPv4 address: {error.strerror}") from error
-    return str(found[0][4][0])
 
 
 class _Tally:

@@ -72,16 +72,24 @@ class Lab:
         return server, device
 
     def traces(self) -> str:
-        """All that a fault could change on this host."""
-        nft = shutil.which("nft")
-        links = " ".join(line.split()[0] for line in sh("ip -br link").splitlines())
-        rules = sh("nft -s list ruleset") if nft else ""
+        """All that a fault could change on this host, and whoever listens or waits for packets."""
+        nft = sh("nft -s list ruleset") if shutil.which("nft") else ""
+        links = [
+            (name, "UP" in flags.split(","))  # the operational state comes late
+            for name, flags in re.findall(r"^\d+: (\S+): <(\S*)>", sh("ip link"), re.MULTILINE)
+        ]
+        queues = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
         return "\n".join(
             [
-                rules,
+                nft,
                 re.sub(r"_stat \d+", "", sh("tc qdisc show")),
-                links,
+                str(links),
+                sh("ip -4 -o addr"),
                 sh("ip -4 route show table all"),
+                sh("ip rule"),
+                sh("ip netns list"),
+                str(len(Path("/proc/thread-self/net/packet").read_text().splitlines())),
+                queues.read_text() if queues.exists() else "",
             ]
         )
 
@@ -109,6 +117,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         os.setns(host, os.CLONE_NEWNET)
         sh(f"ip addr add {OWN}/24 dev {LINK}0")
         sh(f"ip link set {LINK}0 up")
+        while f"{LINK}0@if2 UP" not in " ".join(sh("ip -br link").split()):
+            pass  # the carrier takes a moment
         yield Lab(device, tmp_path / "home")
     finally:
         os.setns(before, os.CLONE_NEWNET)

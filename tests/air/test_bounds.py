@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.air.bounds import Bounds, permitted
-from rig.air.protocol import BoardAddress
+from rig.air.protocol import BoardAddress, Flow
 from rig.errors import FaultError
 
 
@@ -48,6 +48,14 @@ def test_a_board_that_the_bench_does_not_name_cannot_be_reached() -> None:
         bounds.way("bath")
 
 
-def test_a_loopback_board_is_on_lo() -> None:
-    way = Bounds([BoardAddress("kitchen", "127.3.0.9")]).way("kitchen")
+def test_a_loopback_board_is_on_lo_and_only_its_port_is_its_own() -> None:
+    way = Bounds([BoardAddress("kitchen", "127.3.0.9", 8928)]).way("kitchen")
     assert (way.interface, way.address, way.loopback) == ("lo", "127.3.0.9", True)
+    assert way.flow(Flow(40_000, 8928)) == Flow(40_000, 8928)
+    with pytest.raises(FaultError, match=r"port 5432 of 127\.3\.0\.9 is not kitchen's"):
+        way.flow(Flow(40_000, 5432))
+
+
+def test_an_address_of_this_hosts_own_needs_a_port() -> None:
+    with pytest.raises(FaultError, match="an address of this host's own"):
+        Bounds([BoardAddress("kitchen", "127.0.0.1")]).way("kitchen")

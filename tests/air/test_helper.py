@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import random
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
 
 from rig.air.client import Air
-from rig.air.healing import heal_leftovers
 from rig.air.leftovers import leftovers
 from rig.air.protocol import (
     AnyCommand,
@@ -27,10 +21,7 @@ from rig.air.protocol import (
     KillSocket,
     Rate,
     Refuse,
-    Request,
     Shrink,
-    decode_answer,
-    encode,
 )
 from rig.errors import FaultError
 
@@ -322,143 +313,3 @@ def test_the_boards_cannot_be_changed_later(lab: Any) -> None:
                 await air.ask(Begin(run="abcd", journal=str(lab.home), boards=()))
 
     asyncio.run(play())
-
-
-# -- noise on the pipe ----------------------------------------------------------------------------
-
-
-def noise(rng: random.Random) -> bytes:
-    """One line that is no sound command for this bench."""
-    sound = encode(Request(rng.randrange(99), Drop(board=BOARD, seconds=9)))
-    match rng.randrange(5):
-        case 0:
-            return rng.randbytes(rng.randrange(200)).replace(b"\n", b"") + b"\n"
-        case 1:
-            return encode(Request(1, Drop(board=f"b{rng.randrange(9)}", seconds=9)))
-        case 2:
-            return sound.replace(b"kitchen", b"10.55.0.%d" % rng.randrange(255))
-        case 3:
-            at = rng.randrange(len(sound) - 1)
-            return sound[:at] + bytes([rng.randrange(128, 256)]) + sound[at + 1 :]
-        case _:
-            return b"[" * rng.choice([10, 5_000, 70_000]) + b"\n"
-
-
-def test_no_noise_on_the_pipe_makes_a_change_or_a_crash(lab: Any) -> None:
-    rng = random.Random(7)
-    begin = Begin(run="abcd", journal=str(lab.home / "air"), boards=())
-    lines = [noise(rng) for _ in range(300)]
-    before = lab.traces()
-    last = encode(Request(4242, Drop(board="nobody", seconds=1)))
-    done = subprocess.run(
-        [sys.executable, "-m", "rig.air.helper"],
-        input=encode(Request(1, begin)) + b"".join(lines) + last,
-        capture_output=True,
-        timeout=50,
-        check=False,
-    )
-    answers = [decode_answer(line) for line in done.stdout.splitlines()]
-    kinds = [type(answer).__name__ for answer in answers]
-    assert done.returncode == 0
-    assert done.stderr == b""
-    assert kinds == ["Done"] + ["Refused"] * (len(kinds) - 1)
-    assert len(kinds) >= 300
-    assert lab.traces() == before
-
-
-# -- kills ------------------------------------------------------------------------------------
-
-VICTIM = textwrap.dedent(
-    """
-    import asyncio, sys
-    from rig.air.client import Air
-    from rig.air.protocol import Disturb, Drop, Rate, Refuse
-
-    async def main():
-        while True:
-            async with Air({"kitchen": sys.argv[1]}) as air:
-                print(air.pid, flush=True)
-                for _ in range(20):
-                    await air.ask(Drop(board="kitchen", seconds=60))
-                    await air.ask(Rate(board="kitchen", kbit=64, seconds=60))
-                    await air.ask(Disturb(board="kitchen", delay_ms=10, seconds=60))
-                    await air.ask(Refuse(board="kitchen", seconds=60))
-                    await air.heal()
-
-    asyncio.run(main())
-    """
-)
-
-
-def kill_once(lab: Any, rng: random.Random) -> None:
-    """A rig at work, killed at a random moment: itself, its helper, or both."""
-    rig = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, lab.device],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert rig.stdout is not None
-    helper = int(rig.stdout.readline())
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        rig.wait(rng.uniform(0, 0.3))
-    who = rng.choice(["rig", "helper", "both"])
-    if who != "rig":
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(helper, signal.SIGKILL)
-    rig.kill()
-    rig.communicate(timeout=10)
-    # The helper of a killed rig ends by itself: its journal is unlocked or gone by then.
-    deadline = 200
-    while alive(helper) and deadline:
-        deadline -= 1
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(["tail", f"--pid={helper}", "-f", "/dev/null"], timeout=0.1, check=False)
-    assert not alive(helper), "the helper outlived its rig"
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def kill_many(lab: Any, times: int) -> None:
-    rng = random.Random(5)
-    before = lab.traces()
-    for _ in range(times):
-        kill_once(lab, rng)
-        report = heal_leftovers()
-        assert not report.left
-        assert lab.traces() == before
-        assert not [p for p in (lab.home / "air").iterdir() if p.suffix == ".journal"]
-
-
-def test_kills_at_random_moments_leave_nothing_after_the_next_start(lab: Any) -> None:
-    kill_many(lab, 6)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_a_hundred_kills_at_random_moments_leave_nothing_after_the_next_start(lab: Any) -> None:
-    kill_many(lab, 100)
-
-
-def test_any_rig_command_heals_after_a_killed_helper(lab: Any) -> None:
-    async def play() -> None:
-        air = await air_of(lab).__aenter__()
-        await air.ask(Rate(board=BOARD, kbit=64, seconds=30))
-        assert air._process is not None
-        os.kill(air.pid, signal.SIGKILL)
-        await air._process.wait()
-
-    before = lab.traces()
-    asyncio.run(play())
-    assert lab.traces() != before
-    done = subprocess.run(
-        [sys.executable, "-m", "rig", "checks"], capture_output=True, text=True, check=True
-    )
-    assert "healed after a killed run: rate limit on" in done.stderr
-    assert lab.traces() == before

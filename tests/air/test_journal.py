@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rig.air import journal
-from rig.air.journal import Journal, Qdisc, Table
+from rig.air.arp import announce
+from rig.air.journal import Arp, Journal, Qdisc, Table
 from rig.air.leftovers import folder, leftovers
+from rig.air.undo import heal
 
 TABLE = Table("netdev", "srig_abcd_1")
 QDISC = Qdisc("eth0", 3, 0x5217)
@@ -90,6 +94,29 @@ def test_a_journal_of_noise_is_read_without_a_crash(tmp_path: Path, data: bytes)
     path = tmp_path / "x.journal"
     path.write_bytes(data)
     assert journal.read(path)[1] == []
+
+
+def test_somebody_elses_file_of_that_name_is_left_where_it_is(tmp_path: Path) -> None:
+    foreign = tmp_path / "system.journal"
+    foreign.write_bytes(b"LPKSHHRH" + bytes(64))
+    (healed,) = asyncio.run(heal(tmp_path))
+    assert healed.left == "it is no journal of the rig's"
+    assert foreign.exists()
+
+
+def test_a_journal_that_never_got_its_name_is_swept_away_with_its_dead_helper(
+    tmp_path: Path,
+) -> None:
+    dead, living = tmp_path / "abcd-4194304.new", tmp_path / f"abcd-{os.getpid()}.new"
+    for path in (dead, living):
+        path.touch()
+    journal.sweep(tmp_path)
+    assert (dead.exists(), living.exists()) == (False, True)
+
+
+def test_a_forged_journal_sends_no_arp_to_an_address_that_is_never_touched() -> None:
+    lie = Arp("lo", "8.8.8.8", "02:00:00:00:00:01", "127.0.0.1", "02:00:00:00:00:02")
+    assert not announce(lie)
 
 
 def test_no_folder_means_nothing_is_left(tmp_path: Path) -> None:

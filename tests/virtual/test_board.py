@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -210,6 +211,57 @@ async def test_a_killed_board_leaves_nothing_that_disturbs_the_next(running, plu
     assert second["address"] == first["address"]
     terminal = port(again)
     await terminal.until("listening on")
+
+
+HOLDER = """
+import asyncio, pathlib, sys
+from rig.boards.virtual.board import VirtualBoard, VirtualSettings
+
+async def main():
+    async with VirtualBoard("virtual", VirtualSettings(home=pathlib.Path(sys.argv[1]))):
+        print("held", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def held(home: Path) -> asyncio.subprocess.Process:
+    """Another process that holds the board."""
+    holder = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HOLDER, str(home)), stdout=subprocess.PIPE
+    )
+    assert await holder.stdout.readline() == b"held\n"
+    return holder
+
+
+async def test_who_is_killed_while_holding_it_unplugs_it(plug_in):
+    board = plug_in()
+    await board.status()
+    holder = await held(board.home)
+    holder.kill()
+    await asyncio.to_thread(wait_for_lock, board)
+    assert await board.state() == "unplugged"
+    await holder.wait()
+
+
+async def test_who_is_killed_beside_another_holder_leaves_it_to_that_one(plug_in):
+    board = plug_in()
+    await board.status()
+    holder = await held(board.home)
+    async with board:
+        holder.kill()
+        await holder.wait()
+        assert (await board.status())["state"] != "unplugged"
+    await asyncio.to_thread(wait_for_lock, board)
+
+
+async def test_who_leaves_in_order_leaves_it_running(running):
+    board, _ = running
+    pid = (await board.status())["pid"]
+    async with board:
+        pass
+    assert (await board.status())["pid"] == pid
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rig.boards.base import Address, FlashPort
-from rig.boards.virtual.process import short_path
+from rig.boards.virtual.process import HOLD, RELEASE, short_path
 from rig.errors import BoardError
 
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")
@@ -45,7 +46,10 @@ class VirtualSettings:
 
 
 class VirtualBoard:
-    """Board `virtual:NUMBER`. Entering plugs it in; leaving leaves it running, like a real one."""
+    """Board `virtual:NUMBER`. Entering plugs it in; leaving leaves it running, like a real one.
+
+    A process that is killed before it leaves unplugs it: nothing of it stays on the host.
+    """
 
     kind = "virtual"
     can_reset = True
@@ -68,6 +72,7 @@ class VirtualBoard:
         self._command = [*command, *([] if settings.namespace else ["--no-netns"])]
         self._firmware = settings.firmware
         self._status: dict[str, Any] = {}
+        self._holds: list[asyncio.StreamWriter] = []
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
 
     @classmethod
@@ -154,10 +159,18 @@ class VirtualBoard:
 
     async def __aenter__(self) -> Self:
         await self._plug_in()
+        with contextlib.suppress(OSError), short_path(self.home) as short:
+            _, writer = await asyncio.open_unix_connection(f"{short}/control")
+            writer.write(HOLD)
+            self._holds.append(writer)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Nothing is held: the board goes on."""
+        """Let go of it: the board goes on."""
+        if self._holds:
+            writer = self._holds.pop()
+            writer.write(RELEASE)
+            writer.close()
 
     async def control(self, what: str, **fields: Any) -> dict[str, Any]:
         """One request to the board's control socket; plugs it in first. Raises `BoardError`."""

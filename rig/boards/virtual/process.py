@@ -30,6 +30,7 @@ from rig.boards.virtual.wifi import AccessPoint
 from rig.errors import BoardError
 
 _MAX_REQUEST = 4096
+HOLD, RELEASE = b'{"do": "hold"}\n', b'{"do": "release"}\n'
 
 
 class Busy(BoardError):
@@ -95,6 +96,8 @@ class Process:
         self._broken: BaseException | None = None
         self._last_control = time.monotonic()
         self._clients: set[asyncio.StreamWriter] = set()
+        self._holders: set[asyncio.StreamWriter] = set()
+        self._orphaned = False
 
     async def run(self) -> int:
         """Live until unplugged; the exit code. Raises `BoardError` when it cannot start."""
@@ -167,17 +170,30 @@ class Process:
     # -- control ----------------------------------------------------------------------------------
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Requests `{"do": NAME, ...}`, each answered by an object with `ok`."""
+        """Requests `{"do": NAME, ...}`, each answered by an object with `ok`.
+
+        Whoever said `HOLD` and goes without a `RELEASE` (neither is answered) was killed: the board
+        is unplugged then, once nobody else holds it, so that nothing of it is left on the host.
+        """
         self._clients.add(writer)
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                if line == HOLD:
+                    self._holders.add(writer)
+                elif line == RELEASE:
+                    self._holders.discard(writer)
+                else:
+                    writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
                 self._last_control = time.monotonic()
         except (ConnectionError, ValueError):  # gone, or a line longer than any request
             return
         finally:
             self._clients.discard(writer)
+            self._orphaned |= writer in self._holders
+            self._holders.discard(writer)
+            if self._orphaned and not self._holders:
+                self._over.set()
             writer.close()
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
