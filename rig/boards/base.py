@@ -38,6 +38,17 @@ class FlashPort:
     after: str = "hard-reset"
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A chip that was asked who it is: MAC as `aa:bb:cc:dd:ee:ff`, and what else it said."""
+
+    mac: str
+    chip: str | None = None
+    revision: str | None = None
+    firmware: str | None = None
+    """Project and version of the application that it boots."""
+
+
 class Board(Protocol):
     """A device under test. An async context manager: leaving it releases what it held."""
 
@@ -109,6 +120,19 @@ class Stateful(Protocol):
 
     async def state(self) -> str:
         """In a word or two, for a list: `running`, `download mode`, `unplugged`."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A board whose chip is known without being touched: it says so itself, or did before."""
+
+    async def identity(self) -> Identity | None:
+        """Who it is; None: it was never asked."""
+        ...
+
+    def remember(self, identity: Identity) -> None:
+        """Keep who it is. Raises `BoardError`."""
         ...
 
 

@@ -58,6 +58,21 @@ def find_bench(given: Path | None = None) -> Bench:
     return load_bench(here) if here.is_file() else Bench()
 
 
+def bench_file(given: Path | None = None) -> Path:
+    """The path of the bench file to use, whether or not it is there."""
+    named = os.environ.get(ENVIRONMENT)
+    return given or Path(named or DEFAULT_FILE)
+
+
+def read_bench_text(path: Path) -> tuple[str, Bench]:
+    """The text of a bench file and what it says; empty where it is not there."""
+    if not path.exists():
+        return "", Bench(path)
+    source = _read(path)
+    bench = parse_bench(source, path)
+    return source.decode(), bench
+
+
 def load_bench(path: Path) -> Bench:
     """Read and check a bench file. Raises `BenchError` for everything that is wrong with it."""
     return parse_bench(_read(path), path)

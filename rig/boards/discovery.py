@@ -1,8 +1,7 @@
 """Which serial ports may have an ESP32 behind them, and who was seen there. Opens nothing.
 
 What a USB adapter says of itself is not the chip: the MAC comes from Espressif's own USB, whose
-serial number it is, or from a probe of earlier (`remember`), kept by USB place and serial number.
-Boards swapped behind one adapter without a serial number of its own go unnoticed until a probe.
+serial number it is, or from a probe of earlier (`rig.boards.identities`).
 """
 
 from __future__ import annotations
@@ -12,33 +11,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from rig.boards.home import state_folder
+from rig.boards.base import Identity
+from rig.boards.identities import place_key, remembered
 from rig.errors import BoardError
 
+JTAG = "Espressif USB-Serial-JTAG"
 BRIDGES = {
-    (0x303A, 0x1001): "Espressif USB-Serial-JTAG",
+    (0x303A, 0x1001): JTAG,
     (0x303A, None): "Espressif USB",
     (0x10C4, None): "Silicon Labs CP210x",
     (0x1A86, None): "WCH CH34x",
     (0x0403, None): "FTDI",
 }
 """USB vendor and product (None: any) of what ESP boards carry (esptool's own list of vendors)."""
-_LARGEST = 1 << 20
+UDEV_LINKS = (Path("/dev/serial/by-id"), Path("/dev/serial/by-path"))
+"""Where udev keeps names of ports that stay the same (60-serial.rules)."""
 
 Lister = Callable[[], Iterable[ListPortInfo]]
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A chip that was asked who it is."""
-
-    mac: str
-    chip: str | None = None
-    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +42,8 @@ class FoundPort:
     usb: str | None
     serial: str | None
     identity: Identity | None
+    link: str | None = None
+    """udev's lasting name of it, where there is udev."""
 
     @property
     def mac(self) -> str | None:
@@ -57,29 +51,48 @@ class FoundPort:
         return self.identity.mac if self.identity else None
 
     @property
+    def place(self) -> str | None:
+        """Its place without the interface: `1-1.2`."""
+        return self.usb.partition(":")[0] if self.usb else None
+
+    @property
     def key(self) -> str:
         """What its identity is kept by."""
-        return f"{self.usb or self.device}|{self.serial or ''}"
+        return place_key(self.usb or self.device, self.serial)
 
 
-def attached(lister: Lister = list_ports.comports) -> list[FoundPort]:
+def attached(lister: Lister | None = None) -> list[FoundPort]:
     """Every port with an adapter of the kinds that ESP boards carry, by device name."""
-    known = _remembered()
+    known = remembered()
+    links = _udev_links()
     found = []
-    for port in lister():
+    for port in (lister or list_ports.comports)():
         bridge = BRIDGES.get((port.vid, port.pid)) or BRIDGES.get((port.vid, None))
         if bridge is None:
             continue
-        one = FoundPort(port.device, bridge, port.location, port.serial_number, None)
+        link = links.get(str(Path(port.device).resolve()))
+        one = FoundPort(port.device, bridge, port.location, port.serial_number, None, link)
         found.append(_identified(one, known.get(one.key)))
     return sorted(found, key=lambda one: one.device)
 
 
+def _udev_links() -> dict[str, str]:
+    links: dict[str, str] = {}
+    for folder in UDEV_LINKS:
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            continue  # no udev here
+        for entry in entries:
+            links.setdefault(str(entry.resolve()), str(entry))
+    return links
+
+
 def _identified(port: FoundPort, identity: Identity | None) -> FoundPort:
-    jtag = port.bridge == BRIDGES[(0x303A, 0x1001)]
-    if identity is None and jtag and (mac := read_mac(port.serial or "")):
-        identity = Identity(mac)
-    return FoundPort(port.device, port.bridge, port.usb, port.serial, identity)
+    told = read_mac(port.serial or "") if port.bridge == JTAG else None
+    if told and (identity is None or identity.mac != told):
+        identity = Identity(told)  # another board sits there now
+    return FoundPort(port.device, port.bridge, port.usb, port.serial, identity, port.link)
 
 
 def read_mac(text: str) -> str | None:
@@ -90,35 +103,6 @@ def read_mac(text: str) -> str | None:
     return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
-def remember(port: FoundPort, identity: Identity) -> None:
-    """Keep who answered there. Raises `BoardError` where the state folder cannot be written."""
-    known = _remembered() | {port.key: identity}
-    path = _file()
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(msgspec.json.encode(known))
-        part.replace(path)
-    except OSError as error:
-        raise BoardError(
-            f"cannot keep who is on {port.device} in {path}: {error.strerror}",
-            hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
-        ) from error
-
-
-def _remembered() -> dict[str, Identity]:
-    """What probes found. It is a cache: a broken one is an empty one."""
-    try:
-        with _file().open("rb") as file:
-            return msgspec.json.decode(file.read(_LARGEST), type=dict[str, Identity])
-    except (OSError, msgspec.DecodeError):
-        return {}
-
-
-def _file() -> Path:
-    return state_folder() / "identities.json"
-
-
 def find(
     name: str,
     *,
@@ -127,19 +111,17 @@ def find(
     serial: str | None = None,
     ports: list[FoundPort] | None = None,
 ) -> FoundPort:
-    """The one attached port that fits all that is given. Raises `BoardError` for none or several.
+    """The one attached port that is meant. Raises `BoardError` for none or several.
 
-    `usb`: `1-1.2`, with or without its interface. `ports`: instead of those attached now.
+    `usb`: `1-1.2`, with or without its interface. `ports`: instead of those attached now. The MAC
+    has the last word: a board that is known to be elsewhere now is found there, and at its place
+    no other board is taken for it.
     """
     ports = attached() if ports is None else ports
     wanted = {"mac": mac and read_mac(mac), "usb": usb, "serial": serial}
-    fits = [
-        port
-        for port in ports
-        if (mac is None or port.mac == wanted["mac"])
-        and (usb is None or usb in (port.usb, (port.usb or "").partition(":")[0]))
-        and (serial is None or port.serial == serial)
-    ]
+    fits = [port for port in ports if _fits(port, wanted)]
+    if wanted["mac"] and (exact := [port for port in ports if port.mac == wanted["mac"]]):
+        fits = [port for port in exact if serial is None or port.serial == serial]
     if len(fits) == 1:
         return fits[0]
     said = ", ".join(f"{key} {value}" for key, value in wanted.items() if value)
@@ -151,7 +133,21 @@ def find(
     there = ", ".join(
         f"{p.device} ({p.usb or 'no USB place'}, {p.mac or 'MAC not known'})" for p in ports
     )
+    unknown = any(port.mac is None for port in ports)
     raise BoardError(
         f"the board '{name}' ({said}) is not attached",
-        hint=f"attached: {there}" if there else "plug it in; no ESP32 is attached to this machine",
+        hint=(f"attached: {there}" if there else "plug it in; no ESP32 is attached to this machine")
+        + ("; `rig boards --probe` asks the unknown ones for their MAC" if unknown and mac else ""),
     )
+
+
+def _fits(port: FoundPort, wanted: dict[str, str | None]) -> bool:
+    mac, usb, serial = wanted["mac"], wanted["usb"], wanted["serial"]
+    if serial is not None and port.serial != serial:
+        return False
+    if usb is not None and usb not in (port.usb, port.place):
+        return False
+    if mac is None:
+        return True
+    # Never asked: its place must do. A MAC alone says nothing of a port that was never asked.
+    return port.mac == mac or (port.mac is None and usb is not None)

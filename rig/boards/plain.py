@@ -20,7 +20,8 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from rig.boards import nearest
-from rig.boards.base import Address, FlashPort
+from rig.boards.base import Address, FlashPort, Identity
+from rig.boards.identities import place_key, remember, remembered
 from rig.boards.serial_lines import reset_by_lines, type_on
 from rig.errors import BenchError, BoardError
 
@@ -139,10 +140,30 @@ class PlainBoard:
         """As the bench file has it."""
         return None if self.settings.address is None else parse_address(self.settings.address)
 
+    async def identity(self) -> Identity | None:
+        """Who answered on its port before; None: it was never asked."""
+        return remembered().get(self._key())
+
+    def remember(self, identity: Identity) -> None:
+        """Keep who answers on its port. Raises `BoardError`."""
+        remember(self._key(), identity)
+
+    def _key(self) -> str:
+        """What its identity is kept by."""
+        port = self.settings.flash if self.settings.flash != "none" else self.settings.console
+        return place_key(port or self.name, None)
+
     @property
     def can_reset(self) -> bool:
-        """Whether the bench file says how."""
+        """Whether the bench file says how, and its port has the lines for it."""
+        if self.settings.reset == "lines":
+            return has_lines(self._lines_port())
         return self.settings.reset != "none"
+
+    def _lines_port(self) -> str:
+        """The port whose lines reset it: the one it is flashed by, else its console."""
+        flash = self.settings.flash
+        return flash if flash != "none" else self.settings.console or ""
 
     async def reset(self, *, download: bool = False) -> None:
         """Reset by the port's lines or by the user's command. Raises `BoardError`."""
@@ -160,8 +181,7 @@ class PlainBoard:
                 hint="add reset = 'lines', or a command, to its table; or press its button",
             )
         if how == "lines":
-            port = self.settings.flash if self.settings.flash != "none" else self.console_url
-            await reset_by_lines(port or "", download=download)
+            await reset_by_lines(self._lines_port(), download=download)
         else:
             await self._run("reset", how.run if isinstance(how, Run) else how)
 

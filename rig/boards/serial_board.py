@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rig.boards.discovery import find, read_mac
+from rig.boards.base import Identity
+from rig.boards.discovery import FoundPort, find, read_mac
+from rig.boards.identities import place_key, remember, remembered
 from rig.boards.plain import PlainBoard, PlainSettings, Run
 from rig.errors import BenchError
 
@@ -76,5 +78,23 @@ class SerialBoard(PlainBoard):
         wanted = self.wanted
         if wanted.port is not None:
             return wanted.on(wanted.port)
-        found = find(self.name, mac=wanted.mac, usb=wanted.usb, serial=wanted.serial)
-        return wanted.on(found.device)
+        return wanted.on(self._found().device)
+
+    def _found(self) -> FoundPort:
+        wanted = self.wanted
+        return find(self.name, mac=wanted.mac, usb=wanted.usb, serial=wanted.serial)
+
+    def _key(self) -> str:
+        """What its identity is kept by."""
+        port = self.wanted.port
+        return place_key(port, None) if port is not None else self._found().key
+
+    async def identity(self) -> Identity | None:
+        """Who answered on its port before. Raises `BoardError` where it is not attached."""
+        return remembered().get(self._key()) or (
+            self._found().identity if self.wanted.port is None else None
+        )
+
+    def remember(self, identity: Identity) -> None:
+        """Keep who answers on its port. Raises `BoardError`."""
+        remember(self._key(), identity)

@@ -11,8 +11,10 @@ import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
 from rig.boards import open_board
+from rig.boards.base import Identity
 from rig.boards.bench import parse_bench
-from rig.boards.discovery import FoundPort, Identity, attached, find, read_mac, remember
+from rig.boards.discovery import FoundPort, attached, find, read_mac
+from rig.boards.identities import remember
 from rig.errors import BenchError, BoardError
 
 CP2102 = (0x10C4, 0xEA60)
@@ -50,7 +52,7 @@ def test_espressifs_own_usb_says_its_mac_without_a_probe() -> None:
 
 def test_who_was_asked_once_is_known_at_the_same_place_and_nowhere_else() -> None:
     (first,) = ports(usb("/dev/ttyUSB0", CP2102, "1-1", "0001"))
-    remember(first, Identity("7c:df:a1:00:00:02", "ESP32-C3", "v0.4"))
+    remember(first.key, Identity("7c:df:a1:00:00:02", "ESP32-C3", "v0.4"))
     same, other = ports(
         usb("/dev/ttyUSB7", CP2102, "1-1", "0001"), usb("/dev/ttyUSB8", CP2102, "1-2", "0001")
     )
@@ -84,7 +86,48 @@ def test_a_board_that_is_not_there_is_answered_with_what_is() -> None:
     here = ports(usb("/dev/ttyUSB0", CP2102, "1-1"))
     with pytest.raises(BoardError, match=r"'kit' \(mac 7c:df:a1:00:00:09\) is not attached") as got:
         find("kit", mac="7CDFA1000009", ports=here)
-    assert got.value.hint == "attached: /dev/ttyUSB0 (1-1, MAC not known)"
+    assert got.value.hint == (
+        "attached: /dev/ttyUSB0 (1-1, MAC not known); "
+        "`rig boards --probe` asks the unknown ones for their MAC"
+    )
+
+
+MAC = "7c:df:a1:00:00:02"
+
+
+def known(device: str, place: str, mac: str | None) -> FoundPort:
+    return FoundPort(device, "FTDI", place, None, Identity(mac) if mac else None)
+
+
+def test_a_board_that_moved_is_found_by_its_mac_wherever_it_is() -> None:
+    here = [known("/dev/a", "1-1", "7c:df:a1:00:00:09"), known("/dev/b", "1-2", MAC)]
+    assert find("kit", mac=MAC, usb="1-1", ports=here).device == "/dev/b"
+
+
+def test_a_place_must_do_where_nobody_was_asked_yet() -> None:
+    here = [known("/dev/a", "1-1", None), known("/dev/b", "1-2", None)]
+    assert find("kit", mac=MAC, usb="1-1", ports=here).device == "/dev/a"
+    with pytest.raises(BoardError, match="is not attached"):
+        find("kit", mac=MAC, ports=here)
+
+
+def test_another_board_at_its_place_is_not_taken_for_it() -> None:
+    here = [known("/dev/a", "1-1", "7c:df:a1:00:00:09")]
+    with pytest.raises(BoardError, match="is not attached") as got:
+        find("kit", mac=MAC, usb="1-1", ports=here)
+    assert "7c:df:a1:00:00:09" in str(got.value.hint)
+
+
+def test_the_lasting_name_that_udev_gave_a_port_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path / "ttyUSB0"
+    device.touch()
+    (tmp_path / "by-id").mkdir()
+    (tmp_path / "by-id" / "usb-esp").symlink_to(device)
+    monkeypatch.setattr("rig.boards.discovery.UDEV_LINKS", (tmp_path / "by-id", tmp_path / "none"))
+    (found,) = ports(usb(str(device), CP2102, "1-1"))
+    assert found.link == str(tmp_path / "by-id" / "usb-esp")
 
 
 def test_two_boards_that_fit_are_both_named() -> None:

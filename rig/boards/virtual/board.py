@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from rig.boards.base import Address, FlashPort
-from rig.boards.virtual.process import HOLD, RELEASE, short_path
+from rig.boards.base import Address, FlashPort, Identity
+from rig.boards.virtual.process import HOLD, RELEASE, mac_address, short_path
 from rig.errors import BoardError
 
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")
@@ -156,6 +156,15 @@ class VirtualBoard:
         answer = await self._ask({"do": "status"})
         self._status = answer or self._status
         return str(answer.get("state", "plugged in")) if answer else "unplugged"
+
+    async def identity(self) -> Identity:
+        """As it says itself, without plugging it in."""
+        answer = await self._ask({"do": "status"}) or {}
+        mac = mac_address(self.home, self.number).hex(":")
+        return Identity(mac, "ESP32-C3", "v0.4", answer.get("firmware"))
+
+    def remember(self, identity: Identity) -> None:
+        """Needless: it says so itself."""
 
     async def __aenter__(self) -> Self:
         await self._plug_in()
