@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig.campaign.verdicts import (
+    AudioVerdict,
     CheckVerdict,
     FaultCount,
     RunVerdict,
@@ -52,6 +54,7 @@ class _Scenario:
     cut_short: tuple[int, str] | None = None
     """The first cycle that could not be played to its end, and why."""
     cycle: _Cycle | None = None
+    audio: AudioVerdict | None = None
 
     def take(self, entry_n: int, event: ev.Event) -> None:
         match event:
@@ -72,6 +75,8 @@ class _Scenario:
                 self.asked[fault] += 1
                 if self.cycle is not None:
                     self.cycle.asked += 1
+            case ev.AudioFared() as fared:
+                self.audio = _with(self.audio or AudioVerdict(), fared)
             case ev.FaultSeen(fault=fault):
                 self.seen[fault] += 1
                 if self.cycle is not None:
@@ -110,6 +115,7 @@ _SURVEYED: tuple[type[ev.Event], ...] = (
     ev.CycleEnded,
     ev.FaultAsked,
     ev.FaultSeen,
+    ev.AudioFared,
 )
 
 
@@ -183,9 +189,41 @@ def _judge_scenario(history: History, run: _Run, told: _Scenario) -> ScenarioVer
         reason=reason,
         proven_cycles=told.proven,
         failure_rate_bound=failure_rate_bound(told.proven) if verdict is Verdict.PASS else None,
+        audio=told.audio,
         first_event=told.first,
         last_event=told.last,
     )
+
+
+def _with(sum_: AudioVerdict, fared: ev.AudioFared) -> AudioVerdict:
+    """The sum with one more report; what was ever unknown of a count is not added up."""
+    return AudioVerdict(
+        seconds=round(sum_.seconds + fared.seconds, 3),
+        chunks=sum_.chunks + fared.chunks,
+        late=_plus(sum_, sum_.late, fared.late),
+        lost=_plus(sum_, sum_.lost, fared.lost),
+        ahead_min_ms=_of(min, sum_.ahead_min_ms, fared.ahead_min_ms),
+        answer_worst_ms=_of(max, sum_.answer_worst_ms, fared.answer_worst_ms),
+        clock_drift_ppm=_latest(fared.clock_drift_ppm, sum_.clock_drift_ppm),
+        clock_error_us=_latest(fared.clock_error_us, sum_.clock_error_us),
+        device_buffer_ms=_latest(fared.device_buffer_ms, sum_.device_buffer_ms),
+    )
+
+
+def _plus(sum_: AudioVerdict, old: int | None, new: int | None) -> int | None:
+    if new is None or (old is None and sum_.chunks):
+        return None
+    return (old or 0) + new
+
+
+def _of(
+    pick: Callable[[float, float], float], old: float | None, new: float | None
+) -> float | None:
+    return new if old is None else old if new is None else pick(old, new)
+
+
+def _latest[T](new: T | None, old: T | None) -> T | None:
+    return old if new is None else new
 
 
 def _doubt(told: _Scenario) -> str | None:

@@ -37,6 +37,8 @@ class Plan:
     """Faults that are made to miss, to test the rig itself."""
     server: ServerKind | None = None
     """Who plays the server; None: each scenario's own choice."""
+    seconds: float | None = None
+    """How long a scenario without an end of its own goes on; None: as it likes."""
 
 
 def new_out(root: Path, board: str) -> Path:
@@ -86,8 +88,10 @@ async def run(
             "cycles": plan.cycles,
             "fail_fast": plan.fail_fast,
             "server": plan.server,
+            "seconds": plan.seconds,
         },
         server=plan.server,
+        seconds=plan.seconds,
         on_progress=on_progress,
     )
     async with session:

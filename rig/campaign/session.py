@@ -66,11 +66,13 @@ class Session:
         swallow: Collection[str] = (),
         plan: dict[str, Any] | None = None,
         server: ServerKind | None = None,
+        seconds: float | None = None,
         on_progress: Told = lambda _words: None,
     ) -> None:
         """`swallow` names faults that are made to miss, to test the rig itself.
 
         `server` plays every scenario; None: each as it prefers, and the scripted one otherwise.
+        `seconds`: how long a scenario without an end of its own (`conversation`) goes on.
         Raises `BenchError` where the reference server is asked for and not installed.
         """
         if server == "reference":
@@ -94,6 +96,7 @@ class Session:
         self._records = 0
         self._learned = False
         self._chosen = server
+        self._seconds = seconds
         self._kind: ServerKind = server or "scripted"
         self._servers: dict[ServerKind, ScriptedServer] = {}
         self._address: Address | None = None
@@ -234,6 +237,7 @@ class Session:
             cycle=cycle,
             swallow=self._swallow,
             air=self._air,
+            seconds=self._seconds,
         )
 
     async def learn(self) -> Device:
@@ -293,7 +297,7 @@ class Session:
             self.history.append(ev.CycleStarted(t=now_ns(), scenario=scenario.name, cycle=cycle))
             try:
                 try:
-                    async with asyncio.timeout(timeout):
+                    async with asyncio.timeout(timeout + (self._seconds or 0)):
                         await self._guarded(scenario, stage)
                 finally:
                     await stage.calm()

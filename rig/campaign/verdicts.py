@@ -45,6 +45,24 @@ class FaultCount:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioVerdict:
+    """How audio fared in a scenario, over all its connections (see `AudioFared`).
+
+    It judges nobody: faults were put on it. None: unknown.
+    """
+
+    seconds: float = 0.0
+    chunks: int = 0
+    late: int | None = None
+    lost: int | None = None
+    ahead_min_ms: float | None = None
+    answer_worst_ms: float | None = None
+    clock_drift_ppm: float | None = None
+    clock_error_us: int | None = None
+    device_buffer_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioVerdict:
     """One scenario: what was done, what was seen, what the checks say."""
 
@@ -61,6 +79,8 @@ class ScenarioVerdict:
     """Cycles in which every fault asked for was seen: only these bound the failure rate."""
     failure_rate_bound: float | None = None
     """95 % upper bound on the failure rate a cycle; None unless the verdict is `pass`."""
+    audio: AudioVerdict | None = None
+    """How audio fared, where any was played."""
     first_event: int = 0
     last_event: int | None = None
 

@@ -83,6 +83,13 @@ class _Show:
     type=click.Choice(["scripted", "reference"]),
     help="Who plays the server: a script, or aiosendspin.  [default: as each scenario says]",
 )
+@click.option(
+    "--for",
+    "seconds",
+    type=click.FloatRange(1, 86_400),
+    metavar="SECONDS",
+    help="How long a cycle of `conversation` goes on.  [default: 20]",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop after the first scenario that fails.")
 @click.option("--no-flash", is_flag=True, help="Take the firmware that is on the board.")
 @wait_option
@@ -104,6 +111,7 @@ def command(
     timeout: float,
     faults: str | None,
     server: ServerKind | None,
+    seconds: float | None,
     fail_fast: bool,
     no_flash: bool,
     wait: bool,
@@ -119,6 +127,7 @@ def command(
     rig run drop-queued --firmware fixtures/firmware/v0.5.0   a bug, found
     rig run --board kitchen --bench bench.toml --firmware build/
     rig run recycle-fd --cycles 50 --seed 7 --json
+    rig run conversation --for 600                            audio and talk while faults come
     rig run --server reference                                the same, aiosendspin as the server
 
     Exit codes: 0 pass, 1 fail, 2 wrong use, 3 inconclusive.
@@ -146,6 +155,7 @@ def command(
         fail_fast=fail_fast,
         swallow=frozenset(swallow),
         server=server,
+        seconds=seconds,
     )
     report = Console(stderr=as_json, highlight=False)
     verdict = _play(device, plan, folder, bundle, report, wait=wait)
@@ -153,7 +163,7 @@ def command(
         click.echo(full_json(verdict, remember=True))
     else:
         run_crashes(verdict, remember=True)
-    repeat = _again(scenarios, board, bench, firmware, cycles, seed, faults, server)
+    repeat = _again(scenarios, board, bench, firmware, cycles, seed, faults, server, seconds)
     show_sum(report, verdict, repeat=repeat)
     raise SystemExit(verdict.verdict.exit_code)
 
@@ -167,6 +177,7 @@ def _again(
     seed: int,
     faults: str | None,
     server: str | None,
+    seconds: float | None,
 ) -> list[str]:
     """The command that repeats this run, into a folder of its own."""
     words = ["rig", "run", *scenarios, "--board", board, "--seed", str(seed)]
@@ -176,6 +187,7 @@ def _again(
         "--cycles": cycles,
         "--faults": faults,
         "--server": server,
+        "--for": None if seconds is None else f"{seconds:g}",
     }
     for option, value in options.items():
         if value is not None:

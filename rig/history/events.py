@@ -470,6 +470,38 @@ class ServerWarned(Event):
     conn: int | None = None
 
 
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioFared(Event):
+    """How audio fared on one connection over the last `seconds`, as seen where it leaves the rig.
+
+    None: unknown, because the frames are sealed or the device does not tell. Times in ms unless
+    named otherwise.
+    """
+
+    conn: int
+    seconds: float
+    chunks: int
+    """Chunks that left for the device."""
+    late: int | None = None
+    """Of these, chunks that left after the time at which they were to be heard."""
+    lost: int | None = None
+    """Chunks that are missing between those that left."""
+    ahead_min_ms: float | None = None
+    """How far ahead of its time the latest chunk left: no more than that can be buffered."""
+    ahead_median_ms: float | None = None
+    answer_median_ms: float | None = None
+    """From a client/time to its server/time, at the rig's end: half of it bounds the error in the
+    clock's offset that the rig caused."""
+    answer_worst_ms: float | None = None
+    clock_drift_ppm: float | None = None
+    """How much faster the device's clock runs than this host's; needs a minute of exchanges."""
+    clock_error_us: int | None = None
+    """The last bound on its offset's error that the device's log told (verbose level)."""
+    device_buffer_ms: float | None = None
+    """What the device told of its buffer. No device tells it so far: unknown."""
+
+
 # -- the air ------------------------------------------------------------------------------------
 
 

@@ -85,20 +85,24 @@ class Link:
         timeout: float = 5.0,
         receive_buffer: int | None = None,
         local_port: int | None = None,
+        clock_us: Callable[[], int] | None = None,
         via: Literal["link", "direct"] = "direct",
     ) -> Wire:
         """Open a TCP connection to the device; nothing is sent on it.
 
         `server_id` and `epoch_us` (us) are recorded with it; by default they are unlike any other
-        connection's. `receive_buffer` in bytes makes the window small from the start (see
-        `Wire.closed_window`), `local_port` is the one to dial from. Call `start` on the result once
-        its callbacks are set. Raises `ServerError` when the device does not accept within `timeout`
-        seconds.
+        connection's; `clock_us` reads the epoch from a clock that runs already. `receive_buffer`
+        in bytes makes the window small from the start (see `Wire.closed_window`), `local_port` is
+        the one to dial from. Call `start` on the result once its callbacks are set. Raises
+        `ServerError` when the device does not accept within `timeout` seconds.
         """
         sock = await _connect(self.endpoint, timeout, receive_buffer, local_port)
         conn = next(self.numbers)
+        t = now_ns()
+        if clock_us is not None:
+            epoch_us = clock_us()
         opened = ConnectionOpened(
-            t=now_ns(),
+            t=t,
             conn=conn,
             board=self.board,
             server_id=f"rig-{conn}" if server_id is None else server_id,
@@ -143,12 +147,12 @@ class Link:
         host: str = "127.0.0.1",
         port: int = 0,
         server_id: str = "reference",
-        epoch_us: int = 0,
+        clock_us: Callable[[], int] | None = None,
     ) -> str:
         """Listen, and dial the device for each connection that comes; the local URL is returned.
 
-        `server_id` and `epoch_us` are recorded with each. Port 0 takes a free one. Raises
-        `ServerError` when the port is in use.
+        `server_id` is recorded with each, and what `clock_us` (us) shows by then. Port 0 takes a
+        free one. Raises `ServerError` when the port is in use.
         """
         if self._listener is not None:
             raise ServerError(
@@ -174,17 +178,19 @@ class Link:
                 sock, _ = listener.accept()
             except OSError:
                 return  # it gave up while it waited in the backlog
-            task = asyncio.ensure_future(self._join(sock, server_id, epoch_us))
+            task = asyncio.ensure_future(self._join(sock, server_id, clock_us))
             self._joining.add(task)
             task.add_done_callback(self._joining.discard)
 
         asyncio.get_running_loop().add_reader(listener, accept)
         return f"ws://{_text(listener.getsockname())}{self.endpoint.path}"
 
-    async def _join(self, sock: socket.socket, server_id: str, epoch_us: int) -> None:
+    async def _join(
+        self, sock: socket.socket, server_id: str, clock_us: Callable[[], int] | None
+    ) -> None:
         server = TcpStream(sock)
         try:
-            wire = await self.dial(server_id=server_id, epoch_us=epoch_us, via="link")
+            wire = await self.dial(server_id=server_id, clock_us=clock_us, via="link")
         except ServerError as error:
             server.reset()
             self.record(Note(t=now_ns(), text=f"the link turned a server away: {error.message}"))

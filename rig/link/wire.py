@@ -54,6 +54,8 @@ class Wire:
         self.conn = opened.conn
         self.server_id = opened.server_id
         self.epoch_us = opened.epoch_us
+        self.born_ns = opened.t
+        """When the server's clock showed `epoch_us`: the history's `ConnectionOpened.t`."""
         self.closed = False
         self.swallow = swallow
         self.on_bytes: Callable[[bytes], None] | None = None

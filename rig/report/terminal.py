@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rig.campaign.judge import HISTORY_FILE
-from rig.campaign.verdicts import CheckVerdict, RunVerdict, ScenarioVerdict
+from rig.campaign.verdicts import AudioVerdict, CheckVerdict, RunVerdict, ScenarioVerdict
 from rig.checks import Verdict
 from rig.history import Entry, Event, History
 from rig.history import events as ev
@@ -40,9 +40,26 @@ def scenario_lines(verdict: ScenarioVerdict) -> RenderableType:
     facts = [f"seen: {told}"] if told else []
     if verdict.failure_rate_bound is not None:
         facts.append(f"fails in < {verdict.failure_rate_bound:.1%} of cycles (95 % sure)")
+    if verdict.audio is not None:
+        facts.append(audio_words(verdict.audio))
     if not facts:
         return head
     return Group(head, Padding(Text("; ".join(facts), style="dim"), (0, 0, 0, 14), expand=False))
+
+
+def audio_words(audio: AudioVerdict) -> str:
+    """How audio fared, in one line; what is not known is said to be unknown."""
+
+    def told(value: float | None, unit: str = "") -> str:
+        return "unknown" if value is None else f"{value:g}{unit}"
+
+    return (
+        f"audio {audio.seconds:.0f} s, {audio.chunks} chunks, late {told(audio.late)}, lost "
+        f"{told(audio.lost)}; sent ahead at least {told(audio.ahead_min_ms, ' ms')}; clock "
+        f"answered within {told(audio.answer_worst_ms, ' ms')}, its error "
+        f"{told(audio.clock_error_us, ' us')}, drift {told(audio.clock_drift_ppm, ' ppm')}; "
+        f"device's buffer {told(audio.device_buffer_ms, ' ms')}"
+    )
 
 
 def show_scenario(

@@ -89,6 +89,8 @@ class Stage:
     """Faults that are made to miss, to test the rig itself."""
     air: Airspace | None = None
     """The air around the board, for faults on packets."""
+    seconds: float | None = None
+    """How long a scenario without an end of its own goes on; None: as it likes."""
 
     # -- connections ------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from rig.protocol import encode_close, encode_frame, generation_of, messages
 from rig.protocol.names import GREETING, SERVER_GREETING, Generation
 from rig.servers.inbox import Inbox
 from rig.servers.line import Line
+from rig.servers.performing import Performer, ScriptedPerformer
 
 ANSWER_BOUND: Final = 65_536
 """Bytes waiting to be sent above which nothing more is answered by itself."""
@@ -68,7 +69,6 @@ class Connection:
         """What came before the upgrade answer (bounded)."""
         self._request = request
         self._inbox = Inbox()
-        self._born_ns = now_ns()
         line.on_event = self._happened
         line.start()
 
@@ -79,7 +79,7 @@ class Connection:
 
         The epochs of two connections are far apart, so that a frame shows which one it belongs to.
         """
-        return self.line.epoch_us + ((now_ns() if t is None else t) - self._born_ns) // 1_000
+        return self.line.epoch_us + ((now_ns() if t is None else t) - self.line.born_ns) // 1_000
 
     # -- opening ----------------------------------------------------------------------------
 
@@ -265,6 +265,15 @@ class Connection:
     def fin(self) -> None:
         """End this server's half in order; go on hearing the device."""
         self.line.fin()
+
+    async def performer(self) -> Performer:
+        """Who plays to the device over this connection, which is in use. Raises `ServerError`."""
+        return ScriptedPerformer(self)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.line.backlog
 
     def close(self) -> None:
         """Close the socket, whatever the device does."""

@@ -23,6 +23,7 @@ class Line(Protocol):
     conn: int
     server_id: str
     epoch_us: int
+    born_ns: int
     closed: bool
     on_event: Callable[[Entry], None] | None
 
@@ -190,7 +191,9 @@ class Front(Path, Protocol):
         """Takes an event and returns its number."""
         ...
 
-    async def listen(self, *, server_id: str = ..., epoch_us: int = ...) -> str:
+    async def listen(
+        self, *, server_id: str = ..., clock_us: Callable[[], int] | None = ...
+    ) -> str:
         """Listen, and dial the device for each connection that comes: the local URL."""
         ...
 

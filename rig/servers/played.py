@@ -21,6 +21,7 @@ from rig.protocol import generation_of
 from rig.servers.connection import Connection
 from rig.servers.engine import Clock, Engine, aiosendspin, check_installed
 from rig.servers.line import Entrance, Front, Unable
+from rig.servers.performing import Performer, ReferencePerformer
 from rig.servers.scripted import ScriptedServer
 
 GREETING_S: Final = 0.5
@@ -162,7 +163,7 @@ class PlayedConnection(Connection):
         reason = aiosendspin("models.types").ConnectionReason(connection_reason)
         wire = door.wire
         engine.conns = lambda: (wire.conn,)
-        engine.start(Clock(wire.epoch_us, now_ns()))
+        engine.start(Clock(wire.epoch_us, wire.born_ns))
         url = f"ws://127.0.0.1:{door.port}/sendspin"
         try:
             engine.call(
@@ -249,6 +250,10 @@ class PlayedConnection(Connection):
         if client.connection_security is not None and not client.active_roles:
             await self.engine.task(self.engine.server.trust_unpaired(client.client_id))
         return client
+
+    async def performer(self) -> Performer:
+        """aiosendspin plays to it. Raises `ServerError` when the device does not get into use."""
+        return ReferencePerformer(self.engine, await self.client())
 
     # -- talking ----------------------------------------------------------------------------
 

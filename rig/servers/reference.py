@@ -37,6 +37,7 @@ class ReferenceServer:
         self.link = link
         self.url = ""
         """Where the link listens for this server, once it is entered."""
+        self._clock = Clock(EPOCH_US)
         self._engine = Engine(link.record, name=name, allow_unencrypted=allow_unencrypted)
         self._engine.conns = lambda: tuple(link.relays)
         self.server_id = self._engine.server_id
@@ -45,8 +46,8 @@ class ReferenceServer:
 
     async def __aenter__(self) -> Self:
         self.link.on_relay = self._joined
-        self.url = await self.link.listen(server_id=self.server_id, epoch_us=EPOCH_US)
-        self._engine.start(Clock(EPOCH_US))
+        self.url = await self.link.listen(server_id=self.server_id, clock_us=self._clock.now_us)
+        self._engine.start(self._clock)
         self._server.add_event_listener(self._stir)
         return self
 

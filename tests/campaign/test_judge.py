@@ -6,6 +6,7 @@ from rig.campaign.judge import judge
 from rig.campaign.verdicts import failure_rate_bound
 from rig.checks import Verdict
 from rig.errors import BenchError
+from rig.history import events as ev
 from rig.history.events import ScenarioStarted
 
 
@@ -129,3 +130,27 @@ def test_the_bound_is_the_exact_one_for_no_failure_in_n():
     assert failure_rate_bound(0) is None
     assert failure_rate_bound(1) == pytest.approx(0.95)
     assert failure_rate_bound(59) == pytest.approx(0.0495, abs=1e-3)
+
+
+def test_how_audio_fared_is_summed_and_what_is_unknown_stays_so(told):
+    told.run().scenario("s", "no_crash", needs_fault=False)
+    told.cycle(1)
+    told.add(ev.AudioFared, conn=1, seconds=2.5, chunks=10, late=1, lost=0, ahead_min_ms=200.0)
+    told.add(
+        ev.AudioFared,
+        conn=2,
+        seconds=1.5,
+        chunks=5,
+        late=2,
+        lost=None,
+        ahead_min_ms=-3.0,
+        answer_worst_ms=4.0,
+    )
+    audio = judge(told.done("s").end()).scenarios[0].audio
+    assert (audio.seconds, audio.chunks, audio.late, audio.lost) == (4.0, 15, 3, None)
+    assert (audio.ahead_min_ms, audio.answer_worst_ms, audio.clock_error_us) == (-3.0, 4.0, None)
+
+
+def test_without_audio_nothing_is_said_of_it(told):
+    told.run().scenario("s", "no_crash", needs_fault=False).cycle(1)
+    assert judge(told.done("s").end()).scenarios[0].audio is None

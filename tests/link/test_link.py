@@ -64,7 +64,7 @@ async def test_a_websocket_conversation_passes_unaltered_and_is_recorded(record:
     async with serve(answer, "127.0.0.1", 0, compression=None) as server:
         port = server.sockets[0].getsockname()[1]
         async with Link(At(port), record.store.append, board="b") as link:
-            url = await link.listen(server_id="the-server", epoch_us=9)
+            url = await link.listen(server_id="the-server", clock_us=lambda: 9)
             async with connect(url, compression=None) as client:
                 assert json.loads(await client.recv())["type"] == "client/hello"
                 for message in ("x" * 300, bytes(70_000)):
