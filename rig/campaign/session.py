@@ -31,7 +31,7 @@ from rig.history import events as ev
 from rig.link import Link
 from rig.scenarios import Lacking, Scenario, Stage
 from rig.scenarios.device import Device
-from rig.scenarios.learning import learn
+from rig.scenarios.learning import learn, own_messages
 from rig.scenarios.stage import Sockets
 from rig.servers import ScriptedServer, ServerKind, Unable
 from rig.servers.engine import check_installed
@@ -99,6 +99,8 @@ class Session:
         self._seconds = seconds
         self._kind: ServerKind = server or "scripted"
         self._servers: dict[ServerKind, ScriptedServer] = {}
+        self._own_messages: bool | None = None
+        """Whether it sends client/time by itself since its last boot; None: not looked at."""
         self._address: Address | None = None
         self._air = Airspace(board.name, self._place, self.history, out)
 
@@ -153,13 +155,20 @@ class Session:
                 self.sockets.take(entry.n, event)
             case ev.Boot():
                 self.sockets.forget()
+                self._restarted()
             case ev.CrashBegan():
+                self._restarted()
                 self._crashes += 1
                 self._crash.set()
             case ev.Crash():
                 self._records += 1
             case _:
                 pass
+
+    def _restarted(self) -> None:
+        """Its clock begins anew; one that never talks by itself is not waited for again."""
+        if self._own_messages:
+            self._own_messages = None
 
     # -- the board --------------------------------------------------------------------------
 
@@ -273,6 +282,9 @@ class Session:
         try:
             await self._use(self._chosen or scenario.server)
             await self.learn()
+            if scenario.own_messages and self._own_messages is None:
+                self._tell("waiting until the device talks by itself")
+                self._own_messages = await own_messages(self.stage())
             reason = await self._cycles(scenario, cycles or scenario.cycles, timeout)
             outcome = "aborted" if reason else "done"
         except Lacking as lacking:

@@ -9,6 +9,7 @@ from rig.history.events import (
     ConnectionClosed,
     ConnectionOpened,
     ConsoleGap,
+    CrashBegan,
     Settled,
     SocketSeen,
 )
@@ -25,10 +26,11 @@ def no_connection_leaked(history: Judged) -> Outcome:
     open_sockets: dict[int, int] = {}
     live = 0
     told = settled = 0
-    kinds = (SocketSeen, Settled, Boot, ConsoleGap, ConnectionOpened, ConnectionClosed)
+    kinds = (SocketSeen, Settled, Boot, CrashBegan, ConsoleGap, ConnectionOpened, ConnectionClosed)
     for entry in history.only(*kinds):
         match entry.event:
-            case Boot() | ConsoleGap():  # after a gap the log may have told of closings unheard
+            # after a gap the log may have told of closings unheard; a crash closes without a word
+            case Boot() | CrashBegan() | ConsoleGap():
                 open_sockets.clear()
             case SocketSeen(op="opened", fd=int(fd)):
                 open_sockets[fd] = entry.n

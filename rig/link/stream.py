@@ -58,6 +58,7 @@ class TcpStream:
         self._loop = asyncio.get_running_loop()
         self._fd = sock.fileno()
         self._out = bytearray()
+        self._corked = False
         self._fin_due = False
         self._paused: set[str] = set()
         self._reading = False
@@ -163,7 +164,7 @@ class TcpStream:
         """Send `data`, at once as far as the kernel takes it."""
         if not self.open or self.write_ended or self._fin_due:
             return
-        if self._out:
+        if self._out or self._corked:
             self._out += data
             return
         sent = self._send(data)
@@ -197,7 +198,21 @@ class TcpStream:
         if self.open:
             self._ended(_ending(error))
 
+    def cork(self) -> None:
+        """Keep what is written until `uncork`, which sends it in one piece."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Send what was kept since `cork`."""
+        self._corked = False
+        if self.open and self._out:
+            self._loop.add_writer(self._fd, self._writable)
+            self._writable()
+
     def _writable(self) -> None:
+        if self._corked:
+            self._loop.remove_writer(self._fd)
+            return
         sent = self._send(bytes(self._out[:CHUNK]))
         del self._out[:sent]
         if not self.open or self._out:
@@ -214,7 +229,8 @@ class TcpStream:
         if not self.open or self.write_ended or self._fin_due:
             return
         self._fin_due = True
-        if not self._out:
+        self.uncork()
+        if self.open and not self._out and not self.write_ended:
             self._shut()
 
     def _shut(self) -> None:

@@ -293,6 +293,11 @@ class Wire:
         if self._first("silence", direction):
             self._effect("silence", size, "bytes", _sender(direction))
 
+    def cork(self) -> None:
+        """Keep what is sent until `stall`, so that both go out in one piece."""
+        if not self.closed:
+            self.stream.cork()
+
     def stall(self) -> None:
         """Send the first byte of a text frame and no more; what is sent later waits.
 
@@ -300,6 +305,7 @@ class Wire:
         """
         if not self._missed("stall") and not self.closed:
             self._stall.begin()
+        self.stream.uncork()
 
     def unstall(self) -> None:
         """Heal `stall`: complete the frame (an empty text), then send what waited."""

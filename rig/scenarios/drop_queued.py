@@ -13,6 +13,7 @@ from rig.scenarios.stage import Stage
     cycles=2,
     faults=("stall", "rst"),
     required=(*REQUIRED_CHECKS, "served_again"),
+    own_messages=True,
 )
 async def drop_queued(stage: Stage) -> None:
     """Stall the server task on A, let the main loop queue for A, stall it on B, drop A, then B.

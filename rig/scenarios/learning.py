@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from rig.errors import ServerError
@@ -13,6 +14,8 @@ from rig.scenarios.stage import Stage
 TRIES = 3
 MOST_SESSIONS = 8
 _PATIENCE_S = 2.5
+OWN_MESSAGES_S = 12.0
+"""Within what a device sends client/time of its own accord: sendspin-cpp begins 10 s after boot."""
 
 
 async def learn(stage: Stage) -> Device:
@@ -39,6 +42,28 @@ async def learn(stage: Stage) -> Device:
             Learned(t=now_ns(), board=stage.board.name, name=name, value=value, unit=unit)
         )
     return device
+
+
+async def own_messages(stage: Stage) -> bool:
+    """Wait until the device sends client/time of its own accord: whether it does; `Learned` says.
+
+    Before that hardly anything is in its queue that a drop could leave behind.
+    """
+    told = False
+    with contextlib.suppress(ServerError):
+        connection = await stage.serve()
+        told = await connection.expect("client/time", OWN_MESSAGES_S) is not None
+    await stage.settle()
+    stage.history.append(
+        Learned(
+            t=now_ns(),
+            board=stage.board.name,
+            name="own_messages",
+            value=float(told),
+            unit="0 or 1",
+        )
+    )
+    return told
 
 
 async def _conversation(stage: Stage) -> None:

@@ -16,8 +16,7 @@ async def stalled_pair(stage: Stage) -> tuple[Connection, Connection]:
         raise Lacking("the device serves one connection at a time: two are needed")
     a = await stage.hello()
     b = await stage.hello()
-    a.greet()
-    await stage.strike("stall", a)
+    await _stall_behind_greeting(stage, a)
     await stage.step()
     await stage.strike("stall", b)
     return a, b
@@ -26,7 +25,18 @@ async def stalled_pair(stage: Stage) -> tuple[Connection, Connection]:
 async def stalled(stage: Stage) -> Connection:
     """One greeted connection on which the server task is stalled while its messages pile up."""
     a = await stage.hello()
-    a.greet()
-    await stage.strike("stall", a)
+    await _stall_behind_greeting(stage, a)
     await stage.step()
     return a
+
+
+async def _stall_behind_greeting(stage: Stage, a: Connection) -> None:
+    """Greet A, command it once, stall it, in one piece: no message gets out in between.
+
+    The state in answer to the hello may still be sent in the pass before the task stalls on B. So
+    there has to be a second message: the state that shows the command, or the first client/time.
+    """
+    a.line.cork()
+    a.greet()
+    a.command_volume(stage.rng.randrange(5, 96))
+    await stage.strike("stall", a)

@@ -17,6 +17,7 @@ SWAPS = 3
     cycles=2,
     faults=("stall", "rst", "recycle"),
     required=(*REQUIRED_CHECKS, "served_again"),
+    own_messages=True,
 )
 async def recycle_fd(stage: Stage) -> None:
     """The full recipe (two stalls), then the swap alone (one stall), several times."""

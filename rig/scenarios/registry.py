@@ -77,6 +77,8 @@ class Scenario:
     """Whether a run plays it unless told otherwise: what needs rights of its own is asked for."""
     server: ServerKind = "scripted"
     """Who plays the server unless a run says otherwise."""
+    own_messages: bool = False
+    """Whether it is about messages that the device queues by itself: they are waited for first."""
 
 
 _declared: dict[str, Scenario] = {}
@@ -93,12 +95,23 @@ def scenario(
     needs: tuple[str, ...] = (),
     by_default: bool = True,
     server: ServerKind = "scripted",
+    own_messages: bool = False,
 ) -> Callable[[PlayCycle], PlayCycle]:
     """Declare the decorated function as the scenario `name`."""
 
     def declare(play: PlayCycle) -> PlayCycle:
         _declared[name] = Scenario(
-            name, title, play, faults, cycles, checks, required, needs, by_default, server
+            name,
+            title,
+            play,
+            faults,
+            cycles,
+            checks,
+            required,
+            needs,
+            by_default,
+            server,
+            own_messages,
         )
         return play
 

@@ -35,8 +35,19 @@ async def _greeting(stage: Stage) -> Connection:
     return connection
 
 
-async def _in_traffic(stage: Stage) -> Connection:
+async def _in_use(stage: Stage) -> Connection:
+    """What the device sends after its hello has gone out: a drop finds nothing in its queue.
+
+    What a drop does to queued frames is `drop-queued`'s and `recycle-fd`'s business. Here it would
+    be a matter of luck, of how soon the server task is given the processor.
+    """
     connection = await stage.serve()
+    await stage.step()
+    return connection
+
+
+async def _in_traffic(stage: Stage) -> Connection:
+    connection = await _in_use(stage)
     for volume in range(5):
         connection.command_volume(20 + volume)
     return connection
@@ -71,7 +82,7 @@ async def rst_anywhere(stage: Stage) -> None:
     """Each phase in turn: drop, connect again at once, and wait to be greeted."""
     for phase in PHASES:
         await _drop_and_return(stage, await phase(stage), "rst")
-    await _drop_and_return(stage, await stage.serve(), "cut")
+    await _drop_and_return(stage, await _in_use(stage), "cut")
     await stage.probe()
     await stage.settle()
 

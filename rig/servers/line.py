@@ -53,6 +53,10 @@ class Line(Protocol):
         """Drop the connection with a RST."""
         ...
 
+    def cork(self) -> None:
+        """Keep what is sent until `stall`, so that both go out in one piece."""
+        ...
+
     def stall(self) -> None:
         """Send the first byte of a frame and no more."""
         ...

@@ -129,8 +129,25 @@ def broken_4(device):
 def broken_5_order(device):
     device.opened(6)
     device.greet(6)
-    device.time(6)
+    device.wire.device(6, "client/command", controller={"command": "play"})
     device.state(6)
+
+
+def broken_5_time(device):
+    """What may happen once by a race is the rule of this one."""
+    for conn in range(6, 16):
+        device.opened(conn)
+        device.greet(conn)
+        device.time(conn)
+        device.state(conn)
+        device.closed_in_order(conn)
+
+
+def broken_5_never(device):
+    device.opened(6)
+    device.greet(6)
+    device.time(6)
+    device.time(6)
 
 
 def broken_5_complete(device):
@@ -264,6 +281,8 @@ BREAKS: dict[Callable[[Device], None], str] = {
     broken_3: "opened_once",
     broken_4: "client_id_stable",
     broken_5_order: "state_first",
+    broken_5_time: "state_first",
+    broken_5_never: "state_first",
     broken_5_complete: "state_first",
     broken_6: "loser_not_told",
     broken_7: "uptime_never_falls",
@@ -315,6 +334,36 @@ def test_one_broken_invariant_is_named_by_its_check_alone(wire, breaks, name):
     proper(device)
     breaks(device)
     assert crying(wire.history()) == {name}
+
+
+def overtaken(device, conn):
+    device.opened(conn)
+    device.greet(conn)
+    device.time(conn)
+    device.state(conn)
+
+
+def test_a_state_that_a_time_message_overtakes_once_is_a_race_and_no_broken_rule(wire):
+    device = Device(wire)
+    proper(device)
+    overtaken(device, 6)
+    assert crying(wire.history()) == set()
+
+
+def test_one_that_is_overtaken_with_no_other_to_compare_decides_nothing(wire):
+    overtaken(Device(wire), 1)
+    outcome = run_check(all_checks()["state_first"], wire.history())
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_state_lost_to_a_drop_behind_an_overtaking_time_message_is_not_owed(wire):
+    device = Device(wire)
+    proper(device)
+    device.opened(6)
+    device.greet(6)
+    device.time(6)
+    wire.fault_seen().closed(6)
+    assert "state_first" not in crying(wire.history())
 
 
 @pytest.mark.parametrize("name", JUDGED)

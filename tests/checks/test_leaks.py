@@ -38,3 +38,8 @@ def test_a_gap_in_the_log_forgets_what_it_may_have_missed(wire):
     wire.opened(1).socket("opened", 57).add(ConsoleGap, board="b", reason="gone", gone=True)
     wire.closed(1).settled()
     assert no_connection_leaked(wire.history()).verdict is Verdict.PASS
+
+
+def test_a_crash_closes_all_sockets_also_of_a_program_that_has_no_boot_banner(wire):
+    wire.opened(1).socket("opened", 57).crash_began().closed(1).settled()
+    assert no_connection_leaked(wire.history()).verdict is Verdict.PASS

@@ -372,3 +372,35 @@ async def test_a_closed_wire_takes_nothing_more(link: Link, device: Any, record:
     wire.send(FRAME)
     wire.closed_window()
     assert len(record.events) == before
+
+
+async def test_a_corked_wire_sends_all_in_one_piece_with_the_stall(
+    link: Link, device: Any, record: Any
+) -> None:
+    wire, there = await upgraded(link, device)
+    wire.cork()
+    wire.send(FRAME)
+    wire.send(FRAME)
+    assert there.quiet()
+    wire.stall()
+    assert await there.recv() == FRAME + FRAME + b"\x81"
+    assert (await record.wait(LinkEffect)).fault == "stall"
+    assert len(record.of(Frame)) == 2
+
+
+async def test_a_corked_wire_keeps_nothing_back_at_its_end(link: Link, device: Any) -> None:
+    wire, there = await upgraded(link, device)
+    wire.cork()
+    wire.send(FRAME)
+    wire.fin()
+    assert await there.exactly(len(FRAME)) == FRAME
+    assert await there.ending() == "fin"
+
+
+async def test_a_stall_that_is_swallowed_uncorks_all_the_same(device: Any, record: Any) -> None:
+    async with Link(device.place, record.store.append, swallow=frozenset({"stall"})) as link:
+        wire, there = await upgraded(link, device)
+        wire.cork()
+        wire.send(FRAME)
+        wire.stall()
+        assert await there.exactly(len(FRAME)) == FRAME

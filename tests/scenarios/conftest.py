@@ -32,19 +32,25 @@ def anyio_backend() -> str:
 
 
 class Speaker:
-    """The double. `hello_delay` in s; with `greets` False it never opens; `room`: sessions."""
+    """The double. `hello_delay` in s; with `greets` False it never opens; `room`: sessions.
+
+    `clock_starts`: so many s after it was greeted it sends its client/time; None: never.
+    """
 
     name = "double"
-    can_talk = False
 
     def __init__(self) -> None:
         self.hello_delay = 0.0
         self.greets = True
         self.room = 4
+        self.clock_starts: float | None = None
+        self.can_talk = False
+        self._first: ServerConnection | None = None
         self.open = 0
 
     async def serve(self, connection: ServerConnection) -> None:
         self.open += 1
+        self._first = self._first or connection
         try:
             await asyncio.sleep(self.hello_delay)
             if self.greets:
@@ -53,10 +59,22 @@ class Speaker:
                 kind = json.loads(text)["type"]
                 if kind in ("server/hello", "server/command"):
                     await self._say(connection, "client/state", player={"volume": 1})
+                if kind == "server/hello" and self.clock_starts is not None:
+                    await asyncio.sleep(self.clock_starts)
+                    await self._say(connection, "client/time", client_transmitted=1)
         except ConnectionClosed:
             pass
         finally:
             self.open -= 1
+            if self._first is connection:
+                self._first = None
+
+    async def talk(self, count: int) -> bool:
+        """All but two of the states go out, as from a mailbox that is too small."""
+        for _ in range(count - 2):
+            if self._first is not None:
+                await self._say(self._first, "client/state", player={"volume": 2})
+        return self.can_talk
 
     async def _say(self, connection: ServerConnection, kind: str, **payload: Any) -> None:
         await connection.send(json.dumps({"type": kind, "payload": payload}))

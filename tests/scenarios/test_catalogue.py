@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import replace
 
 import pytest
 
+from rig.errors import FaultError
 from rig.history.events import FaultAsked, FaultSeen, Frame, Held, UpgradeAnswered
-from rig.scenarios import Lacking, get_scenario
+from rig.scenarios import Lacking, get_scenario, queue_full
 
 pytestmark = pytest.mark.anyio
 
@@ -52,3 +55,38 @@ async def test_a_storm_is_the_same_for_the_same_seed(played):
     played.stage.rng.seed(1)
     await get_scenario("close-storm").play(played.stage)
     assert played.of(FaultAsked)[1].params == asked.params
+
+
+@pytest.mark.parametrize("name", ["drop-queued", "recycle-fd"])
+async def test_what_the_recipes_want_in_the_queue_goes_out_in_one_piece_with_the_stall(
+    played, name
+):
+    scenario = get_scenario(name)
+    assert scenario.own_messages
+    with contextlib.suppress(FaultError, Lacking):
+        await scenario.play(played.stage)
+    stalled = next(event for event in played.of(FaultAsked) if event.fault == "stall")
+    sent = [
+        frame
+        for frame in played.of(Frame)
+        if frame.sender == "server" and frame.conn == stalled.conn and frame.t >= stalled.t
+    ]
+    assert [frame.type for frame in sent[:2]] == ["server/hello", "server/command"]
+
+
+async def test_a_hello_that_was_queued_before_the_mailbox_was_full_is_no_lost_one(
+    played, speaker, monkeypatch
+):
+    speaker.can_talk, speaker.hello_delay = True, 0.06
+    played.stage.device = replace(played.stage.device, hello_delays=(0.2,))
+    fills = speaker.talk
+
+    async def late(count: int) -> bool:
+        await asyncio.sleep(0.12)
+        return await fills(count)
+
+    monkeypatch.setattr(speaker, "talk", late)
+    monkeypatch.setattr(queue_full, "TRIES", 1)
+    monkeypatch.setattr(queue_full, "QUIET_S", 0.1)
+    with pytest.raises(Lacking, match="talk takes"):
+        await get_scenario("queue-full").play(played.stage)

@@ -7,7 +7,7 @@ import pytest
 from rig.errors import ServerError
 from rig.history.events import Learned
 from rig.scenarios import learning
-from rig.scenarios.learning import learn
+from rig.scenarios.learning import learn, own_messages
 
 pytestmark = pytest.mark.anyio
 
@@ -44,3 +44,14 @@ async def test_a_device_that_never_greets_is_no_device_to_learn(played, speaker,
     monkeypatch.setattr(learning, "_PATIENCE_S", 0.1)
     with pytest.raises(ServerError, match="sent no opening"):
         await learn(played.stage)
+
+
+async def test_a_device_that_talks_by_itself_is_waited_for(played, speaker):
+    speaker.clock_starts = 0.3
+    assert await own_messages(played.stage)
+    assert [event.value for event in played.of(Learned) if event.name == "own_messages"] == [1.0]
+
+
+async def test_one_that_never_talks_by_itself_is_not_waited_for_for_ever(played, monkeypatch):
+    monkeypatch.setattr(learning, "OWN_MESSAGES_S", 0.05)
+    assert not await own_messages(played.stage)
