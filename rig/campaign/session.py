@@ -26,6 +26,7 @@ from rig.boards.flashing import attach_console, boot_board, flash_board
 from rig.campaign.judge import HISTORY_FILE
 from rig.console.capture import Capture
 from rig.errors import BoardError, RigError, ServerError
+from rig.faults import all_faults
 from rig.history import Entry, HistoryStore, now_ns, wall_anchor
 from rig.history import events as ev
 from rig.link import Link
@@ -118,6 +119,7 @@ class Session:
                 )
             )
             self.history.listen(self._heard)
+            all_faults()  # imported here, and not in the middle of a recipe
             await self._stack.enter_async_context(self.board)
             self.console = await self._stack.enter_async_context(
                 attach_console(self.board, self.history, folder=self.out)

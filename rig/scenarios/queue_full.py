@@ -50,39 +50,37 @@ async def _fall_due(stage: Stage) -> float | None:
     """One try. None when the mailbox was full in time, else how late it was, in s."""
     a = await stage.serve()
     delayed = stage.device.hello_delay >= HELLO_AT_ONCE_S
+    upgraded = full = 0
     b: Connection
-    if delayed:
-        b = await stage.connect()
-        upgraded = now_ns()
-        await stage.strike("stall", a)
-    else:
-        upgraded = None
-        await stage.strike("stall", a)
-        b = await stage.connect(upgrade=False)
-        b.ask_upgrade()
-    after = 0.0
 
     async def hello_falls_due() -> None:
-        nonlocal after
-        if upgraded is not None:
-            after = (now_ns() - upgraded) / 1e9
+        nonlocal full
+        full = now_ns()
         await stage.step(1 + 2 * stage.device.hello_delay / stage.device.step)
 
-    with stage.history.watch(lambda event: _tells(event, a.conn, b.conn)) as told:
+    with stage.history.watch(_tells) as told:
+        if delayed:
+            b = await stage.connect()
+            upgraded = now_ns()
+            await stage.strike("stall", a)
+        else:
+            await stage.strike("stall", a)
+            b = await stage.connect(upgrade=False)
+            b.ask_upgrade()
         await stage.strike("queue-full", a, act=hello_falls_due, params={"within": QUIET_S})
-        first = await told.next(Frame, timeout=0.0)
+        first = await told.next(
+            Frame, timeout=0.0, where=lambda frame: frame.conn in (a.conn, b.conn)
+        )
     # The mailbox is a queue: a hello that comes out of it before the states was put into it before.
     late = delayed and first is not None and first[1].conn == b.conn
     if not late and (delayed or await b.wait_upgrade(DIAL_S) == 101):
         await stage.hold(b)
     await stage.settle()
-    return after if late else None
+    return (full - upgraded) / 1e9 if late else None
 
 
-def _tells(event: Event, a: int, b: int) -> bool:
-    """Whether it is a state on A or the opening message on B."""
+def _tells(event: Event) -> bool:
+    """Whether it is a state, or an opening message."""
     if not isinstance(event, Frame) or event.sender != "device":
         return False
-    if event.conn == a:
-        return event.type == "client/state"
-    return event.conn == b and generation_of(event.type) is not None
+    return event.type == "client/state" or generation_of(event.type) is not None
