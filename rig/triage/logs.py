@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from rig.console.crash import CrashEvent, CrashReader
+from rig.console.crash.blocks import feed_lines
 from rig.console.crash.text import needles_at
 
 BLOCK = 1 << 18
@@ -18,8 +19,10 @@ BLOCK = 1 << 18
 LONGEST = 1 << 16
 """Bytes of a line that are kept; a longer one (a binary file) is cut here."""
 CONTEXT = 20
-DENSE = 64
+DENSE = 1024
 """Above one needle in so many bytes, looking for each costs more than reading every line."""
+DENSE_BLOCKS = 8
+"""So many blocks after one with more needles than that are not searched for them."""
 
 _TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(32, 127), *range(128, 256)})
 """What a log's text is made of; the upper half too, as UTF-8 and Latin-1."""
@@ -36,9 +39,18 @@ def read_log(file: BinaryIO, *, reader: CrashReader | None = None) -> Iterator[C
     alone; line numbers count from 1.
     """
     reader = reader or CrashReader()
-    number = 1
+    number, dense = 1, 0
     for block in _blocks(file):
-        yield from _read_block(reader, block, number)
+        marks = None if dense else needles_at(block, len(block) // DENSE + 16)
+        if marks is None:
+            # Crash follows crash: the next blocks are hardly any better.
+            dense = dense - 1 if dense else DENSE_BLOCKS
+            text = block.decode("utf-8", "replace")
+            while "\r\n" in text:
+                text = text.replace("\r\n", "\n")
+            yield from feed_lines(reader, number, text.split("\n")[:-1])
+        else:
+            yield from _read_block(reader, block, number, marks)
         number += block.count(b"\n")
     yield from reader.flush()
 
@@ -89,14 +101,10 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield carry + b"\n"
 
 
-def _read_block(reader: CrashReader, block: bytes, number: int) -> Iterator[CrashEvent]:
-    """The events of whole lines, of which the first has `number`."""
-    marks = needles_at(block, len(block) // DENSE + 16)
-    if marks is None:
-        for text in block.decode("utf-8", "replace").split("\n")[:-1]:
-            yield from reader.feed(number, text[:LONGEST].rstrip("\r"))
-            number += 1
-        return
+def _read_block(
+    reader: CrashReader, block: bytes, number: int, marks: list[int]
+) -> Iterator[CrashEvent]:
+    """The events of whole lines, of which the first has `number`; `marks` are its needles."""
     if reader.idle and not marks:
         _remember(reader, block)
         return

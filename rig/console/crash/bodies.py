@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rig.console.crash import chips, forms
 from rig.console.crash.draft import FRAMES, STACK_LINES
 from rig.console.crash.line import Handler, Line
+from rig.console.crash.text import REMEMBERED
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -15,9 +17,16 @@ _ESPHOME_TYPES = {"interrupt wdt": "int_wdt", "task wdt": "task_wdt", "abort": "
 _TELLING = frozenset({"PC", "MEPC", "EXCCAUSE", "EXCVADDR", "MCAUSE", "MTVAL"})
 
 
+@lru_cache(REMEMBERED)
+def _dumped_core(text: str) -> int | None:
+    match = forms.DUMP.search(text)
+    return int(match["core"]) if match else None
+
+
 def _dump(reader: CrashReader, line: Line) -> bool:
     """`Core  0 register dump:`, the head of a crash whose first line was lost."""
-    if not (match := forms.DUMP.search(line.text)):
+    core = _dumped_core(line.text)
+    if core is None:
         return False
     draft = reader.open
     if _watched(reader):
@@ -25,7 +34,7 @@ def _dump(reader: CrashReader, line: Line) -> bool:
     if draft is None or draft.ended or draft.previous_boot:
         draft = reader.headless(line)
     if draft.core is None:
-        draft.core = int(match["core"])
+        draft.core = core
     draft.touched()
     return True
 
@@ -44,18 +53,17 @@ def registers(reader: CrashReader, line: Line) -> bool:
     draft = reader.open
     if _watched(reader):
         if reader.pending is not None and not reader.pending.backtrace:
-            row = dict(line.registers)
+            row = line.registers
             reader.pending.backtrace = [row[name] for name in ("MEPC", "RA") if name in row]
         return True
     if draft is None or draft.ended:
-        names = {name for name, _ in line.registers}
+        names = line.registers.keys()
         if not (names & _TELLING and len(names) > 1 and "saved pc" not in line.low):
             return False
         draft = reader.headless(line)
     elif draft.previous_boot:
         return False
-    for name, value in line.registers:
-        draft.add_register(name, value)
+    draft.add_registers(line.registers)
     draft.touched()
     return True
 

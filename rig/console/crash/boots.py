@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rig.console.crash import chips, forms
 from rig.console.crash.line import Handler, Line
+from rig.console.crash.text import REMEMBERED
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -13,19 +15,35 @@ if TYPE_CHECKING:
 
 def _banner(reader: CrashReader, line: Line) -> bool:
     """`ESP-ROM:esp32c3-api1-20210207`, `ets Jun  8 2016 00:22:57`."""
-    if not forms.BANNER.match(line.text):
-        return False
-    reader.banner(chips.chip_of_banner(line.text))
-    return True
+    found, chip = _banner_in(line.text)
+    if found:
+        reader.banner(chip)
+    return found
+
+
+@lru_cache(REMEMBERED)
+def _banner_in(text: str) -> tuple[bool, str | None]:
+    """Whether this is a ROM's banner, and the chip that it names."""
+    if not forms.BANNER.match(text):
+        return False, None
+    return True, chips.chip_of_banner(text)
 
 
 def _reset(reader: CrashReader, line: Line) -> bool:
-    if not (match := forms.RESET.match(line.text)):
-        return False
+    found = _reset_in(line.text)
+    if found is not None:
+        reader.reset(*found, line)
+    return found is not None
+
+
+@lru_cache(REMEMBERED)
+def _reset_in(text: str) -> tuple[int, str | None, int | None, str | None] | None:
+    """Code and name of the reset, value and name of the strapping."""
+    if not (match := forms.RESET.match(text)):
+        return None
     boot = match["boot"]
     code, strapping = int(match["code"][:10], 16), int(boot[:10], 16) if boot else None
-    reader.reset(code, match["name"], strapping, match["mode"], line)
-    return True
+    return code, match["name"], strapping, match["mode"]
 
 
 def _rebooting(reader: CrashReader, line: Line) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 XTENSA_REGISTERS = frozenset(
     ["PC", "PS", "SAR", "EXCCAUSE", "EXCVADDR", "LBEG", "LEND", "LCOUNT"]
@@ -100,11 +101,11 @@ def arch_of_chip(chip: str | None) -> str | None:
     return "xtensa" if chip in _XTENSA_CHIPS else "riscv"
 
 
-def arch_of_registers(names: frozenset[str]) -> str | None:
+def arch_of_registers(names: Mapping[str, str]) -> str | None:
     """`xtensa` or `riscv`, by the registers that were dumped."""
-    if names & _RISCV_ONLY:
+    if not _RISCV_ONLY.isdisjoint(names):
         return "riscv"
-    return "xtensa" if names & _XTENSA_ONLY else None
+    return None if _XTENSA_ONLY.isdisjoint(names) else "xtensa"
 
 
 def chip_of_addresses(arch: str | None, code: int | None, stack: int | None) -> str | None:

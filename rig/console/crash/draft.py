@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rig.console.crash import chips
@@ -84,6 +85,12 @@ class Draft:
         """A line of this crash was read."""
         self.went_on = self.quiet = 0
 
+    def blank(self) -> None:
+        """An empty line was read: it belongs to the text, and is no evidence."""
+        self.quiet += 1
+        if len(self.text) < TEXT_LINES:
+            self.text.append("")
+
     @property
     def special(self) -> bool:
         """Whether lines of no form of their own may belong to it."""
@@ -92,24 +99,28 @@ class Draft:
     @property
     def kind(self) -> str:
         """Its most specific kind."""
+        if len(self.evidence) == 1:
+            return self.evidence[0]
         return min(self.evidence, key=SPECIFIC.index)
 
-    def add_register(self, name: str, value: str) -> None:
-        """Keep a register of the first dump."""
-        first = "PC" if "PC" in self.registers else "MEPC"
-        if name == first and name in self.registers:
-            self.dumped = True
-        if not self.dumped:
-            self.registers.setdefault(name, value)
-            if name in ("PC", "MEPC"):
-                self.pc = self.pc or value
-            elif name in ("EXCVADDR", "MTVAL"):
-                self.address = self.address or value
+    def add_registers(self, row: Mapping[str, str]) -> None:
+        """Keep registers of the first dump."""
+        known = self.registers
+        if known and not self.dumped:
+            self.dumped = ("PC" if "PC" in known else "MEPC") in known.keys() & row.keys()
+        if self.dumped:
+            return
+        if known.keys().isdisjoint(row):
+            known.update(row)
+        else:
+            for name, value in row.items():
+                known.setdefault(name, value)
+        self.pc = self.pc or row.get("PC") or row.get("MEPC")
+        self.address = self.address or row.get("EXCVADDR") or row.get("MTVAL")
 
     def build(self) -> CrashRecord:
         """The record, as complete as the text was."""
-        names = frozenset(self.registers)
-        arch = chips.arch_of_registers(names) or chips.arch_of_chip(self.chip)
+        arch = chips.arch_of_registers(self.registers) or chips.arch_of_chip(self.chip)
         if "sanitizer" in self.evidence:
             arch = "host"
         trace = self.backtrace
@@ -118,14 +129,17 @@ class Draft:
             first = "MEPC" if "MEPC" in self.registers else "PC"
             if first in self.registers:
                 trace = [self.registers[name] for name in (first, "RA") if name in self.registers]
-        stack = number_of(self.registers.get("SP") or self.registers.get("A1"))
-        code = number_of(trace[0] if trace else self.pc)
+        chip = self.chip
+        if chip is None:
+            stack = number_of(self.registers.get("SP") or self.registers.get("A1"))
+            code = number_of(trace[0] if trace else self.pc)
+            chip = chips.chip_of_addresses(arch, code, stack)
         line = self.asserted.get("line")
         return CrashRecord(
             kind=self.kind,
             line=self.line,
             reason=self.reason or self.weak_reason,
-            chip=self.chip or chips.chip_of_addresses(arch, code, stack),
+            chip=chip,
             arch=arch,
             core=self.core,
             task=self.task,

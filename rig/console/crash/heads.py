@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rig.console.crash import bodies, chips, forms
 from rig.console.crash.draft import Draft
 from rig.console.crash.line import Handler, Line
-from rig.console.crash.text import bracketed
+from rig.console.crash.text import REMEMBERED, bracketed
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -113,7 +114,20 @@ def _asserted_in(text: str) -> dict[str, str] | None:
 
 
 def _panicked(reader: CrashReader, line: Line) -> bool:
-    text = line.text
+    found = _panic_in(line.text, line.body)
+    if found is None:
+        return False
+    kind, core, reason = found
+    draft = reader.crash(kind, line)
+    draft.reason = draft.reason or reason
+    if draft.core is None:
+        draft.core = core
+    return True
+
+
+@lru_cache(REMEMBERED)
+def _panic_in(text: str, body: str) -> tuple[str, int | None, str | None] | None:
+    """Kind, core and reason of a panic's first line, or of what is left of it."""
     core = reason = None
     if match := forms.PANICKED.search(text):
         core, reason = match["core"], bracketed(text, match.start("open"))
@@ -123,16 +137,12 @@ def _panicked(reader: CrashReader, line: Line) -> bool:
         core, reason = match["core"], match["reason"]
     elif match := forms.GURU.search(text):
         core = match["core"]
-    elif match := forms.PANICKED_TORN.match(line.body) or forms.UNHANDLED.search(text):
+    elif match := forms.PANICKED_TORN.match(body) or forms.UNHANDLED.search(text):
         reason = match["reason"]
-    elif not forms.GURU_TORN.match(line.body):
-        return False
+    elif not forms.GURU_TORN.match(body):
+        return None
     kind = chips.kind_of(reason) if reason else "panic"
-    draft = reader.crash(kind, line)
-    draft.reason = draft.reason or (reason.strip() if reason else None)
-    if draft.core is None and core is not None:
-        draft.core = int(core)
-    return True
+    return kind, None if core is None else int(core), reason.strip() if reason else None
 
 
 def _canary(reader: CrashReader, line: Line) -> bool:
@@ -335,8 +345,7 @@ TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("abort() was", "called at pc"), _abort),
     (("brownout detector",), _brownout),
     (("entered multiple", "re-entered core"), _again),
-    (("panicked at", "= panic =", "exception"), _rust),
-    (("a panic occur",), _rust),
+    (("panicked at", "= panic =", "exception '", "exception occur", "a panic occur"), _rust),
     (("zephyr fatal", "** fatal exc", "pc 0x", "** cpu "), _zephyr),
     (("user exception", "riscv_exception", "dump_register"), _nuttx),
     (("fatal exception", "epc1=0x"), _rom),

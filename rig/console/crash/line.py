@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -13,8 +13,10 @@ Handler = Callable[["CrashReader", "Line"], bool]
 """Reads one form on a line and changes the reader; True when the form was there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class Line(NamedTuple):
     """A clean line of the log, or the part of one that stands for a line.
 
     All of it follows from the text alone, so that a line which comes again is not read again.
@@ -27,7 +29,7 @@ class Line:
     """`text` without what log hosts and quoting put in front of it."""
     handlers: tuple[Handler, ...] = ()
     """The forms that may be on it, in the order in which they are read."""
-    registers: tuple[tuple[str, str], ...] = ()
+    registers: Mapping[str, str] = _NONE
     """Registers with the values printed for them."""
     traced: str | None = None
     """What stands behind `Backtrace:`."""

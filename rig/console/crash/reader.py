@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 
 from rig.console.crash import bodies, forms, heads, watchdog
 from rig.console.crash.draft import TEXT_LINES, Draft
 from rig.console.crash.events import Began, CrashEvent, Finished, Reset, Warned
 from rig.console.crash.line import Line
 from rig.console.crash.prepare import prepare
-from rig.console.crash.text import matters, ordinary
+from rig.console.crash.text import matters, ordinary, shown
 from rig.console.crash.watchdog import Pending
 from rig.history.crash import CrashRecord
 
@@ -30,6 +31,13 @@ LONGEST = 8_192
 """Characters of a line that are read; the rest of a longer one is skipped."""
 
 _CONTINUING = frozenset({"coredump", "heap_corruption"})
+
+
+@lru_cache(1024)
+def _uptime_in(text: str) -> int | None:
+    """Milliseconds since boot, where a log record says them."""
+    match = forms.UPTIME.search(text)
+    return int(match["ms"]) if match else None
 
 
 class CrashReader:
@@ -70,6 +78,16 @@ class CrashReader:
             and self._check is None
         )
 
+    @property
+    def plain(self) -> Draft | None:
+        """The open crash, where nothing but its own dumps is awaited."""
+        draft = self.open
+        if draft is None or draft.ended or draft.open_line is not None or draft.special:
+            return None
+        if self.pending is not None or self.failure is not None or self._check is not None:
+            return None
+        return draft
+
     def note(self, text: str) -> None:
         """Remember a line that is known not to matter, as context of the next crash."""
         self._before.append(text)
@@ -79,12 +97,17 @@ class CrashReader:
         if self.idle and not matters(text):
             self._before.append(text)
             return ()
-        self._out = []
+        told: list[CrashEvent] = []
+        self.read(number, text, told)
+        return told
+
+    def read(self, number: int, text: str, told: list[CrashEvent]) -> None:
+        """Read a line that may matter; its events are added to `told`."""
+        self._out = told
         self.number = number
-        for line in prepare(text[:LONGEST]):
+        for line in prepare(text if len(text) <= LONGEST else text[:LONGEST]):
             self._read(line)
         self._before.append(text)
-        return self._out
 
     def flush(self) -> Sequence[CrashEvent]:
         """The log ended or fell silent: close what is open."""
@@ -99,11 +122,13 @@ class CrashReader:
 
     def _read(self, line: Line) -> None:
         known = False
+        draft = self.open
         if self.pending is not None:
             known = watchdog.untagged(self, line)
         if self.failure is not None:
             known = heads.failure_at(self, line) or known
-        if self.open is not None and self.open.special:
+            draft = self.open
+        if draft is not None and draft.special:
             known = bodies.special(self, line) or known
         for handler in line.handlers:
             known = handler(self, line) or known
@@ -172,10 +197,10 @@ class CrashReader:
     def begin(self, draft: Draft) -> Draft:
         """Open a draft, with what is known of the boot and the log before it."""
         draft.chip, draft.firmware, draft.elf = self.chip, self.version, self.boot_sha
-        draft.before = tuple(line.text for text in self._before for line in prepare(text))
+        draft.before = tuple(map(shown, self._before))
         for text in reversed(draft.before):
-            if "(" in text and (match := forms.UPTIME.search(text)):
-                draft.uptime = int(match["ms"])
+            if "(" in text and (uptime := _uptime_in(text)) is not None:
+                draft.uptime = uptime
                 break
         self.open = draft
         return draft

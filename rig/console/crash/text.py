@@ -127,6 +127,12 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text).rstrip()
 
 
+@lru_cache(REMEMBERED)
+def shown(text: str) -> str:
+    """A raw line as a terminal shows it: what a carriage return overwrote is gone."""
+    return clean(text.rstrip("\r").rpartition("\r")[2])
+
+
 def body(text: str) -> str:
     """A clean line without what log hosts and quoting put in front of it."""
     at = 0
