@@ -49,6 +49,7 @@ COMMANDS: dict[str, Entry] = {
     "fault": Entry("rig.commands.fault:command", "Make a network fault by hand.", _BOARD),
     "boards": Entry("rig.commands.boards:command", "List boards: port, address, state.", _BOARD),
     "flash": Entry("rig.commands.flash:command", "Write a firmware bundle and boot it.", _BOARD),
+    "provision": Entry("rig.commands.provision:command", "Give a board its WiFi network.", _BOARD),
     "monitor": Entry("rig.commands.monitor:command", "Show a board's serial log, live.", _BOARD),
     "reset": Entry("rig.commands.reset:command", "Reset a board.", _BOARD),
     "unplug": Entry("rig.commands.unplug:command", "Take a virtual board off its power.", _BOARD),

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    from rig.boards.wifi_credentials import Provision
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +150,14 @@ class Powered(Protocol):
 
     async def power(self, on: bool) -> None:
         """Switch its supply. Raises `BoardError`."""
+        ...
+
+
+@runtime_checkable
+class Provisionable(Protocol):
+    """A board whose bench table may say how it keeps its WiFi credentials."""
+
+    @property
+    def provision(self) -> Provision:
+        """As the bench file says, or the default."""
         ...

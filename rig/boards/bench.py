@@ -9,9 +9,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import msgspec
 
@@ -179,14 +179,7 @@ class _Reader:
     def _settings(
         self, key: Path_, cls: type[Any], table: dict[str, Any], others: list[str]
     ) -> object:
-        known = [field.name for field in fields(cls)]
-        for name in table:
-            if name not in known:
-                self.fail(
-                    (*key, name),
-                    f"unknown key '{name}'{nearest(name, [*known, *others])}",
-                    f"one of {', '.join([*known, *others])}",
-                )
+        self._known_keys(key, cls, table, others)
         try:
             return msgspec.convert(table, cls, dec_hook=_path)
         except msgspec.ValidationError as error:
@@ -197,7 +190,41 @@ class _Reader:
             self.fail((*key, *inner), f"{last}: {_lower(text)}", "what docs/bench.md says")
         except BenchError as error:
             # Settings that check themselves say which key it is by beginning with its name.
-            self.fail((*key, error.message.split(":")[0]), error.message, error.hint or "another")
+            path = self._owner(cls, error.message.split(":")[0])
+            self.fail((*key, *path), error.message, error.hint or "another")
+
+    def _known_keys(
+        self, key: Path_, cls: type[Any], table: dict[str, Any], others: list[str]
+    ) -> None:
+        """Fail at the first key that the settings do not have, here and in the tables within."""
+        known = [field.name for field in fields(cls)]
+        for name, value in table.items():
+            if name not in known:
+                self.fail(
+                    (*key, name),
+                    f"unknown key '{name}'{nearest(name, [*known, *others])}",
+                    f"one of {', '.join([*known, *others])}",
+                )
+            inner = _inner(cls, name)
+            if inner is not None and isinstance(value, dict):
+                self._known_keys((*key, name), inner, value, [])
+
+    @staticmethod
+    def _owner(cls: type[Any], name: str) -> Path_:
+        """The way to a key of that name: in these settings, else in a table within them."""
+        known = [one.name for one in fields(cls)]
+        for owner in known:
+            inner = _inner(cls, owner)
+            if name not in known and inner and name in {one.name for one in fields(inner)}:
+                return (owner, name)
+        return (name,)
+
+
+def _inner(cls: type[Any], name: str) -> type[Any] | None:
+    """The settings class of a key whose value is a table; None: it is no table."""
+    kind = get_type_hints(cls)[name]
+    choices: tuple[type[Any], ...] = get_args(kind) or (kind,)
+    return next((one for one in choices if is_dataclass(one)), None)
 
 
 def _path(kind: type, value: object) -> Path:

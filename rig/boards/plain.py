@@ -23,6 +23,7 @@ from rig.boards import nearest
 from rig.boards.base import Address, FlashPort, Identity
 from rig.boards.identities import place_key, remember, remembered
 from rig.boards.serial_lines import reset_by_lines, type_on
+from rig.boards.wifi_credentials import USUAL, Provision
 from rig.errors import BenchError, BoardError
 
 COMMAND_SECONDS = 30.0
@@ -55,6 +56,8 @@ class PlainSettings:
     """`lines` (DTR and RTS of the port), a command to run, or `none`."""
     reset_download: Run | None = None
     """A command that resets into download mode, for ports without lines."""
+    provision: Provision = USUAL
+    """How it keeps its WiFi credentials."""
     talk: str | Run | None = None
     """What makes it queue n states at once: text for the console with `{n}`, or a command."""
 
@@ -184,6 +187,11 @@ class PlainBoard:
             await reset_by_lines(self._lines_port(), download=download)
         else:
             await self._run("reset", how.run if isinstance(how, Run) else how)
+
+    @property
+    def provision(self) -> Provision:
+        """As the bench file says."""
+        return self.settings.provision
 
     @property
     def firmware(self) -> Path | None:

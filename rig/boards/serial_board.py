@@ -14,6 +14,7 @@ from rig.boards.base import Identity
 from rig.boards.discovery import FoundPort, find, read_mac
 from rig.boards.identities import place_key, remember, remembered
 from rig.boards.plain import PlainBoard, PlainSettings, Run
+from rig.boards.wifi_credentials import USUAL, Provision
 from rig.errors import BenchError
 
 
@@ -33,6 +34,7 @@ class SerialSettings:
     chip: str | None = None
     reset: str | Run = "lines"
     reset_download: Run | None = None
+    provision: Provision = USUAL
     talk: str | Run | None = None
 
     def __post_init__(self) -> None:
@@ -57,6 +59,7 @@ class SerialSettings:
             chip=self.chip,
             reset=self.reset,
             reset_download=self.reset_download,
+            provision=self.provision,
             talk=self.talk,
         )
 
@@ -88,6 +91,11 @@ class SerialBoard(PlainBoard):
         """What its identity is kept by."""
         port = self.wanted.port
         return place_key(port, None) if port is not None else self._found().key
+
+    @property
+    def provision(self) -> Provision:
+        """As the bench file says; the board need not be attached for it."""
+        return self.wanted.provision
 
     async def identity(self) -> Identity | None:
         """Who answered on its port before. Raises `BoardError` where it is not attached."""
