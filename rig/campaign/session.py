@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -283,10 +283,9 @@ class Session:
         reason: str | None = "interrupted"
         try:
             await self._use(self._chosen or scenario.server)
-            await self.learn()
-            if scenario.own_messages and self._own_messages is None:
-                self._tell("waiting until the device talks by itself")
-                self._own_messages = await own_messages(self.stage())
+            if self._crash.is_set():  # when nothing was played
+                await self._recover()
+            await self._look(scenario)
             reason = await self._cycles(scenario, cycles or scenario.cycles, timeout)
             outcome = "aborted" if reason else "done"
         except Lacking as lacking:
@@ -301,6 +300,22 @@ class Session:
                 ev.ScenarioEnded(t=now_ns(), scenario=scenario.name, outcome=outcome, reason=reason)
             )
 
+    async def _look(self, scenario: Scenario) -> None:
+        """Learn what the scenario has to know. Raises `Crashed`, once the board is back."""
+
+        async def look() -> None:
+            await self.learn()
+            if scenario.own_messages and self._own_messages is None:
+                self._tell("waiting until the device talks by itself")
+                self._own_messages = await own_messages(self.stage())
+
+        try:
+            await self._guarded(look())
+        except Crashed:
+            await self.server.aclose()
+            await self._recover()
+            raise
+
     async def _cycles(self, scenario: Scenario, cycles: int, timeout: float) -> str | None:
         """Play the cycles. Returns why it had to stop, None when all were played."""
         memory: dict[str, object] = {}
@@ -312,7 +327,7 @@ class Session:
             try:
                 try:
                     async with asyncio.timeout(timeout + (self._seconds or 0)):
-                        await self._guarded(scenario, stage)
+                        await self._guarded(scenario.play(stage))
                 finally:
                     await stage.calm()
             except TimeoutError:
@@ -331,10 +346,9 @@ class Session:
             await self._end_cycle(scenario, stage, settle=False)
         return None
 
-    async def _guarded(self, scenario: Scenario, stage: Stage) -> None:
-        """One cycle, given up at the first line of a crash. Raises `Crashed`."""
-        self._crash.clear()
-        playing = asyncio.ensure_future(scenario.play(stage))
+    async def _guarded(self, act: Awaitable[None]) -> None:
+        """Do `act`, given up at the first line of a crash. Raises `Crashed`."""
+        playing = asyncio.ensure_future(act)
         crash = asyncio.ensure_future(self._crash.wait())
         try:
             await asyncio.wait({playing, crash}, return_when=asyncio.FIRST_COMPLETED)
@@ -366,13 +380,17 @@ class Session:
         """Let the record be completed, wait for the board, see whether it serves again."""
         self._tell(f"{scenario.name}: crashed, waiting for its reboot")
         await self.server.aclose()
-        await self.crash_complete()
-        await self.back()
-        self._crash.clear()
+        await self._recover()
         await stage.step()  # whoever looked whether its port is open again is gone by then
         with contextlib.suppress(ServerError):
             await stage.probe()
         await self._end_cycle(scenario, stage)
+
+    async def _recover(self) -> None:
+        """Wait for the crash's record and for the board. Raises `BoardError` as `back` does."""
+        await self.crash_complete()
+        await self.back()
+        self._crash.clear()
 
     async def crash_complete(self) -> None:
         """Wait, at most `RECORD_S`, until no crash is open any more: its record is written."""
@@ -398,7 +416,8 @@ class Session:
                 found = "gave none" if status is None else f"answered {status}"
                 raise ServerError(f"expected the upgrade answer 101, it {found}")
         except ServerError as error:
-            if self._crash.is_set():
+            with contextlib.suppress(TimeoutError):  # a log may come later than a refusal
+                await asyncio.wait_for(self._crash.wait(), RECORD_S)
                 return
             self._not_unplugged()
             raise BoardError(

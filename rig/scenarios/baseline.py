@@ -20,6 +20,7 @@ async def baseline(stage: Stage) -> None:
     await first.expect_frame("pong", 1.0)
     first.command_volume(10 + stage.cycle % 80)
     await first.expect("client/state", 1.0)
+    await stage.quiet(first)
     await stage.strike("close", first)
     await stage.step()
     current = await stage.serve()

@@ -164,6 +164,7 @@ class Stage:
         """End a connection in order, as a server that goes away does."""
         if connection.closed:
             return
+        await self.quiet(connection)
         connection.close_frame(1000)
         await connection.expect_fin(1.0)
         connection.fin()
@@ -172,6 +173,14 @@ class Stage:
         await self.step()
 
     # -- time -------------------------------------------------------------------------------
+
+    async def quiet(self, connection: Connection) -> None:
+        """Let the device say what it is about to say: at an end in order its queue is empty.
+
+        Its next client/time waits for the answer to the one before, which it does not get.
+        """
+        connection.answer_time = False
+        await asyncio.sleep(2 * self.device.turn)
 
     async def step(self, steps: float = 1.0) -> None:
         """Let the device's main loop turn (see the module's docstring)."""
