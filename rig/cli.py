@@ -52,6 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "provision": Entry("rig.commands.provision:command", "Give a board its WiFi network.", _BOARD),
     "monitor": Entry("rig.commands.monitor:command", "Show a board's serial log, live.", _BOARD),
     "reset": Entry("rig.commands.reset:command", "Reset a board.", _BOARD),
+    "power": Entry("rig.commands.power:command", "Switch a board's supply.", _BOARD),
     "unplug": Entry("rig.commands.unplug:command", "Take a virtual board off its power.", _BOARD),
     "erase": Entry("rig.commands.erase:command", "Make a board's flash blank.", _BOARD),
     "read-flash": Entry("rig.commands.read_flash:command", "Read a board's flash.", _BOARD),

@@ -13,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from firmware_flasher.bundle import Bundle
@@ -21,6 +22,7 @@ from firmware_flasher.flasher import FlashResult, flash
 from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig.boards.base import Address, Board, Powered
+from rig.boards.download_mode import InDownloadMode, stuck, waits_for_loader, ways_out
 from rig.boards.home import state_folder
 from rig.console.capture import Capture
 from rig.errors import BenchError, BoardError, FirmwareError, RigError
@@ -58,6 +60,11 @@ def flash_memory() -> Path:
     return state_folder() / "flashed"
 
 
+def console_asserted(board: Board) -> bool:
+    """How DTR and RTS are asked to be when its console is opened (docs/bench.md, `pins`)."""
+    return bool(getattr(board, "console_asserted", True))
+
+
 def _can_power(board: Board) -> bool:
     return isinstance(board, Powered) and board.can_power
 
@@ -82,6 +89,7 @@ async def attach_console(
         store.append,
         folder=folder,
         baud=board.console_baud,
+        asserted=console_asserted(board),
         wait=comes,
     ) as console:
         board.console_writer = console.write
@@ -147,14 +155,6 @@ async def flash_board(
             store.append(ResetAsked(t=now_ns(), board=board.name, how="download"))
             await board.reset(download=True)
 
-    async def power_cycle() -> None:
-        assert isinstance(board, Powered)
-        store.append(ResetAsked(t=now_ns(), board=board.name, how="power-off"))
-        await board.power(False)
-        await asyncio.sleep(OFF_SECONDS)
-        store.append(ResetAsked(t=now_ns(), board=board.name, how="power-on"))
-        await board.power(True)
-
     outcome: FlashResult | FlashError | None = None
     lent = console is not None and console.url == port.url
     async with console.paused() if console and lent else contextlib.nullcontext():
@@ -167,7 +167,7 @@ async def flash_board(
                 erase_all=erase_all,
                 force=force,
                 reset=reset if board.can_reset and port.before == "no-reset" else None,
-                power_cycle=power_cycle if _can_power(board) else None,
+                power_cycle=partial(power_cycle, board, store) if _can_power(board) else None,
                 memory=flash_memory(),
             )
         except FlashError as error:
@@ -191,12 +191,35 @@ async def boot_board(
         if reset and board.can_reset:
             store.append(ResetAsked(t=now_ns(), board=board.name, how="reset"))
             await board.reset()
-        started = _Startup(board, watch)
-        try:
-            async with asyncio.timeout(timeout):
-                return await started.wait()
-        except TimeoutError as error:
-            raise started.late(timeout) from error
+        ways, tried = ways_out(board), 0
+        while True:
+            started = _Startup(board, watch)
+            try:
+                async with asyncio.timeout(timeout):
+                    return await started.wait()
+            except TimeoutError as error:
+                raise started.late(timeout) from error
+            except InDownloadMode as error:
+                if tried == len(ways):
+                    raise stuck(board.name, ways) from error
+                if ways[tried] == "reset":
+                    store.append(ResetAsked(t=now_ns(), board=board.name, how="reset"))
+                    await board.reset()
+                else:
+                    await power_cycle(board, store)
+                tried += 1
+
+
+async def power_cycle(board: Board, store: HistoryStore) -> None:
+    """Take its power away for a moment: the coldest of resets. Raises `BoardError`."""
+    assert isinstance(board, Powered)
+    store.append(ResetAsked(t=now_ns(), board=board.name, how="power-off"))
+    await board.power(False)
+    try:
+        await asyncio.sleep(OFF_SECONDS)
+    finally:
+        store.append(ResetAsked(t=now_ns(), board=board.name, how="power-on"))
+        await board.power(True)
 
 
 class _Startup:
@@ -247,7 +270,9 @@ class _Startup:
                     return app
                 case CrashBegan(text=text):
                     raise self._failed(f"crashed while it booted: {text}")
-                case Boot():
+                case Boot() as boot:
+                    if waits_for_loader(boot):
+                        raise InDownloadMode
                     self._boots += 1
                     self._loaded, deadline = False, None
                     if self._boots > _LOOPING:

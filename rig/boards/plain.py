@@ -6,12 +6,10 @@ ser2net, in an emulator, or a process built for ESP-IDF's `linux` target that lo
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shlex
 import shutil
-import signal
 import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,20 +19,13 @@ from urllib.parse import urlsplit
 
 from rig.boards import nearest
 from rig.boards.base import Address, FlashPort, Identity
+from rig.boards.commands import Run, run_command
+from rig.boards.discovery import JTAG, attached
 from rig.boards.identities import place_key, remember, remembered
-from rig.boards.serial_lines import reset_by_lines, type_on
+from rig.boards.power import OFF_SECONDS, Power, switch
+from rig.boards.serial_lines import USUAL_PINS, Pins, reset_by_lines, type_on
 from rig.boards.wifi_credentials import USUAL, Provision
 from rig.errors import BenchError, BoardError
-
-COMMAND_SECONDS = 30.0
-"""Longest that a reset or talk command of the bench file may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A shell command of the user's own: `{ run = "usbrelay 1" }`."""
-
-    run: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +47,10 @@ class PlainSettings:
     """`lines` (DTR and RTS of the port), a command to run, or `none`."""
     reset_download: Run | None = None
     """A command that resets into download mode, for ports without lines."""
+    pins: Pins = USUAL_PINS
+    """What the port's lines drive."""
+    power: Power | None = None
+    """How its supply is switched."""
     provision: Provision = USUAL
     """How it keeps its WiFi credentials."""
     talk: str | Run | None = None
@@ -134,7 +129,8 @@ class PlainBoard:
         port, chip, baud = self.settings.flash, self.settings.chip, self.settings.flash_baud
         if port == "none":
             return None
-        if self.settings.reset in ("lines", "none") and has_lines(port):
+        by_esptool = self.settings.reset in ("lines", "none") and self.settings.pins.usual
+        if by_esptool and has_lines(port):
             return FlashPort(port, chip, baud)
         return FlashPort(port, chip, baud, before="no-reset", after="no-reset")
 
@@ -168,6 +164,36 @@ class PlainBoard:
         flash = self.settings.flash
         return flash if flash != "none" else self.settings.console or ""
 
+    @property
+    def usb_jtag(self) -> bool:
+        """Whether its port is the USB-Serial-JTAG of the chip itself."""
+        return any(p.device == self._lines_port() and p.bridge == JTAG for p in attached())
+
+    @property
+    def console_asserted(self) -> bool:
+        """How DTR and RTS are asked to be when its console is opened."""
+        return self.settings.pins.open == "asserted"
+
+    @property
+    def can_power(self) -> bool:
+        """Whether the bench file says how."""
+        return self.settings.power is not None
+
+    @property
+    def off_seconds(self) -> float:
+        """How long a power cycle leaves it off."""
+        power = self.settings.power
+        return power.off_seconds if power else OFF_SECONDS
+
+    async def power(self, on: bool) -> None:
+        """Switch its supply. Raises `BoardError`, `BenchError`."""
+        if self.settings.power is None:
+            raise BenchError(
+                f"the rig cannot switch the power of '{self.name}'",
+                hint="say how in its bench table: [boards.NAME.power] (docs/bench.md)",
+            )
+        await switch(self.name, self.settings.power, on)
+
     async def reset(self, *, download: bool = False) -> None:
         """Reset by the port's lines or by the user's command. Raises `BoardError`."""
         how: str | Run = self.settings.reset
@@ -184,9 +210,14 @@ class PlainBoard:
                 hint="add reset = 'lines', or a command, to its table; or press its button",
             )
         if how == "lines":
-            await reset_by_lines(self._lines_port(), download=download)
+            await reset_by_lines(
+                self._lines_port(),
+                download=download,
+                pins=self.settings.pins,
+                usb_jtag=self.usb_jtag,
+            )
         else:
-            await self._run("reset", how.run if isinstance(how, Run) else how)
+            await run_command(self.name, "reset", how.run if isinstance(how, Run) else how)
 
     @property
     def provision(self) -> Provision:
@@ -209,7 +240,7 @@ class PlainBoard:
         if talk is None:
             return False
         if isinstance(talk, Run):
-            await self._run("talk", talk.run.replace("{n}", str(count)))
+            await run_command(self.name, "talk", talk.run.replace("{n}", str(count)))
             return True
         typed = talk.replace("{n}", str(count)).encode()
         if self.console_writer is not None:
@@ -217,33 +248,6 @@ class PlainBoard:
         else:
             await type_on(self.console_url or "", self.console_baud, typed)
         return True
-
-    async def _run(self, key: str, line: str) -> None:
-        """Run a command of the bench file to its end, with everything it started."""
-        process = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", line),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), COMMAND_SECONDS)
-        except TimeoutError as error:
-            raise BoardError(
-                f"{self.name}: its {key} command took longer than {COMMAND_SECONDS:.0f} s: {line}",
-                hint="run it by hand; a command that stays must go to the background itself",
-            ) from error
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        if process.returncode != 0:
-            said = output[-500:].decode(errors="replace").strip() or "nothing"
-            raise BoardError(
-                f"{self.name}: its {key} command ended with {process.returncode}: {line}",
-                hint=f"it said: {said}",
-            )
 
     async def __aenter__(self) -> Self:
         """Nothing to acquire."""

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rig.boards.base import Identity
+from rig.boards.commands import Run
 from rig.boards.discovery import FoundPort, find, read_mac
 from rig.boards.identities import place_key, remember, remembered
-from rig.boards.plain import PlainBoard, PlainSettings, Run
+from rig.boards.plain import PlainBoard, PlainSettings
+from rig.boards.power import OFF_SECONDS, Power, switch
+from rig.boards.serial_lines import USUAL_PINS, Pins
 from rig.boards.wifi_credentials import USUAL, Provision
 from rig.errors import BenchError
 
@@ -34,6 +37,8 @@ class SerialSettings:
     chip: str | None = None
     reset: str | Run = "lines"
     reset_download: Run | None = None
+    pins: Pins = USUAL_PINS
+    power: Power | None = None
     provision: Provision = USUAL
     talk: str | Run | None = None
 
@@ -59,6 +64,8 @@ class SerialSettings:
             chip=self.chip,
             reset=self.reset,
             reset_download=self.reset_download,
+            pins=self.pins,
+            power=self.power,
             provision=self.provision,
             talk=self.talk,
         )
@@ -96,6 +103,24 @@ class SerialBoard(PlainBoard):
     def provision(self) -> Provision:
         """As the bench file says; the board need not be attached for it."""
         return self.wanted.provision
+
+    @property
+    def can_power(self) -> bool:
+        """Whether the bench file says how; it need not be attached for that."""
+        return self.wanted.power is not None
+
+    @property
+    def off_seconds(self) -> float:
+        """How long a power cycle leaves it off."""
+        power = self.wanted.power
+        return power.off_seconds if power else OFF_SECONDS
+
+    async def power(self, on: bool) -> None:
+        """Switch its supply, also while its port is away. Raises `BoardError`, `BenchError`."""
+        if self.wanted.power is None:
+            await super().power(on)
+        else:
+            await switch(self.name, self.wanted.power, on)
 
     async def identity(self) -> Identity | None:
         """Who answered on its port before. Raises `BoardError` where it is not attached."""

@@ -74,7 +74,7 @@ class PortSource:
     def __init__(self, path: str, baud: int, *, asserted: bool = True) -> None:
         node = Path(path).stat()
         if holder := _locked_by(node):
-            raise OSError(errno.EBUSY, f"process {holder} has locked it", path)
+            raise OSError(errno.EBUSY, _locked(holder), path)
         self._node = node
         self._asked = time.monotonic()
         port = serial.Serial(baudrate=baud, timeout=0)
@@ -92,7 +92,7 @@ class PortSource:
         if time.monotonic() - self._asked > LOCKED_S:
             self._asked = time.monotonic()
             if holder := _locked_by(self._node):
-                raise SourceGone(f"process {holder} has locked it")
+                raise SourceGone(_locked(holder))
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
@@ -306,7 +306,10 @@ def _refused(url: str, error: OSError) -> BoardError:
     if code == errno.ENOENT:
         hint = "is the board plugged in? `rig boards` lists what is there"
     elif code in (errno.EACCES, errno.EPERM):
-        hint = "join the group that owns the port (often dialout): sudo usermod -aG dialout $USER"
+        hint = (
+            f"join its group: sudo usermod -aG {_group(url)} $USER, then log in again; or a udev "
+            'rule: SUBSYSTEM=="tty", ATTRS{idVendor}=="303a", TAG+="uaccess"'
+        )
     elif code == errno.EBUSY:
         hint = "wait until that program is done, or close it"
     elif code in (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH):
@@ -314,6 +317,24 @@ def _refused(url: str, error: OSError) -> BoardError:
     else:
         hint = "check the console of this board in bench.toml"
     return BoardError(f"cannot open the console {url}: {error.strerror or error}", hint=hint)
+
+
+def _group(path: str) -> str:
+    """The group to join: the port's own, unless that is one that nobody should be in."""
+    try:
+        group = Path(path).group()
+    except (OSError, KeyError):
+        return "dialout"
+    return group if group not in ("root", "tty") else "dialout"
+
+
+def _locked(pid: int) -> str:
+    """Which program it is, as far as /proc tells."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        name = ""
+    return f"process {pid} has locked it" + (f" ({name})" if name else "")
 
 
 def _locked_by(node: os.stat_result) -> int | None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.boards.bench import Bench, find_bench, load_bench, parse_bench
-from rig.boards.plain import PlainSettings, Run
+from rig.boards.commands import Run
+from rig.boards.plain import PlainSettings
 from rig.errors import BenchError
 
 FILE = Path("bench.toml")

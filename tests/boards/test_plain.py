@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from rig.boards import Address
-from rig.boards.plain import PlainBoard, PlainSettings, Run, has_lines, parse_address
+from rig.boards.commands import Run
+from rig.boards.plain import PlainBoard, PlainSettings, has_lines, parse_address
 from rig.errors import BenchError, BoardError
 
 
@@ -87,7 +88,7 @@ def test_a_reset_command_that_fails_is_shown_with_its_words() -> None:
 def test_a_command_that_hangs_is_ended_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rig.boards.plain.COMMAND_SECONDS", 0.3)
+    monkeypatch.setattr("rig.boards.commands.SECONDS", 0.3)
     pid = tmp_path / "pid"
     with pytest.raises(BoardError, match="took longer"):
         asyncio.run(board(reset=Run(f"sleep 600 & echo $! >{pid}; wait")).reset())
