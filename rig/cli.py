@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
     "serve": Entry("rig.commands.serve:command", "Serve a board as a Sendspin server.", _TEST),
     "fault": Entry("rig.commands.fault:command", "Make a network fault by hand.", _BOARD),
     "boards": Entry("rig.commands.boards:command", "List boards: port, address, state.", _BOARD),
+    "discover": Entry("rig.commands.discover:command", "List devices that announce.", _BOARD),
     "flash": Entry("rig.commands.flash:command", "Write a firmware bundle and boot it.", _BOARD),
     "provision": Entry("rig.commands.provision:command", "Give a board its WiFi network.", _BOARD),
     "monitor": Entry("rig.commands.monitor:command", "Show a board's serial log, live.", _BOARD),

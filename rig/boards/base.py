@@ -27,6 +27,14 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Dials:
+    """A device that dials: the rig's server is announced on `interface` (name or address)."""
+
+    interface: str
+    port: int = 8927
+
+
+@dataclass(frozen=True, slots=True)
 class FlashPort:
     """How esptool reaches the board.
 
@@ -160,4 +168,23 @@ class Provisionable(Protocol):
     @property
     def provision(self) -> Provision:
         """As the bench file says, or the default."""
+        ...
+
+
+@runtime_checkable
+class Findable(Protocol):
+    """A board whose address may have to be looked up each time it has booted."""
+
+    async def find(self) -> Address | None:
+        """Look it up; None: it is not looked up. Raises `BoardError` when it is not there."""
+        ...
+
+
+@runtime_checkable
+class Dialler(Protocol):
+    """A board that may dial the server itself."""
+
+    @property
+    def dials(self) -> Dials | None:
+        """Where it looks for a server; None: it is dialled, as most are."""
         ...

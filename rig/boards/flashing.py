@@ -21,7 +21,7 @@ from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import FlashResult, flash
 from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
-from rig.boards.base import Address, Board, Powered
+from rig.boards.base import Address, Board, Dialler, Findable, Powered
 from rig.boards.download_mode import InDownloadMode, stuck, waits_for_loader, ways_out
 from rig.boards.home import state_folder
 from rig.console.capture import Capture
@@ -229,12 +229,18 @@ class _Startup:
         self._board = board
         self._watch = watch
         self._app: AppStarted | None = None
+        self._unfound: BoardError | None = None
         self._boots = 0
         self._loaded = False
         self._said: deque[str] = deque(maxlen=6)
 
     async def wait(self) -> Booted:
-        """Until the application and its port are there. Raises `BoardError` when it crashed."""
+        """Until the application and its port are there. Raises `BoardError` when it crashed.
+
+        A device that dials has no port: it is waited for where it dials.
+        """
+        if isinstance(self._board, Dialler) and self._board.dials is not None:
+            return Booted(None if self._board.console_url is None else await self._follow(), None)
         console = asyncio.ensure_future(self._follow())
         port = asyncio.ensure_future(self._answers())
         try:
@@ -296,6 +302,14 @@ class _Startup:
 
     async def _answers(self) -> Address | None:
         """Until the Sendspin port takes a connection. There is nothing to wait on but trying."""
+        while isinstance(self._board, Findable):
+            try:
+                await self._board.find()
+            except BoardError as error:  # it may announce itself later: until the deadline
+                self._unfound = error
+            else:
+                self._unfound = None
+                break
         while True:
             address = self._board.address
             if address is not None and await _takes_connections(address):
@@ -304,6 +318,8 @@ class _Startup:
 
     def late(self, timeout: float) -> BoardError:
         """The deadline has passed: say how far it came."""
+        if self._unfound is not None:
+            return self._unfound
         if self._app is None and self._board.console_url is not None:
             return self._failed(f"started no application within {timeout:g} s")
         where = self._board.address

@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from rig.boards import nearest
-from rig.boards.base import Address, FlashPort, Identity
+from rig.boards.base import Address, Dials, FlashPort, Identity
 from rig.boards.commands import Run, run_command
 from rig.boards.discovery import JTAG, attached
 from rig.boards.identities import place_key, remember, remembered
@@ -36,7 +36,10 @@ class PlainSettings:
     """Serial log: a device path, a pyserial URL (`socket://`, `rfc2217://`) or a growing file."""
     console_baud: int = 115_200
     address: str | None = None
-    """`host[:port][/path]` of the Sendspin endpoint; `ws://` may stand before it."""
+    """`host[:port][/path]` of the Sendspin endpoint (`ws://` may stand before it), or
+    `mdns:NAME@INTERFACE`: as it announces itself."""
+    dials: str | None = None
+    """`INTERFACE[:port]` where the rig's server is announced, for a device that dials servers."""
     flash: str = "none"
     """Port to flash it by, or `none`: it carries its firmware already."""
     flash_baud: int = 921_600
@@ -57,10 +60,16 @@ class PlainSettings:
     """What makes it queue n states at once: text for the console with `{n}`, or a command."""
 
     def __post_init__(self) -> None:
-        if self.console is None and self.address is None:
+        if self.console is None and self.address is None and self.dials is None:
             raise BenchError("console: expected a console, an address, or both; found neither")
-        if self.address is not None:
+        if self.address is not None and self.dials is not None:
+            raise BenchError("dials: a device that dials has no address", hint="one of the two")
+        if self.address is not None and not self.address.startswith(MDNS):
             parse_address(self.address)
+        elif self.address is not None:
+            parse_mdns(self.address)
+        if self.dials is not None:
+            parse_dials(self.dials)
         for key, baud in (("console_baud", self.console_baud), ("flash_baud", self.flash_baud)):
             if not 300 <= baud <= 8_000_000:
                 raise BenchError(f"{key}: {baud} is no baud rate", hint="300 to 8000000")
@@ -102,6 +111,31 @@ def parse_address(text: str) -> Address:
     return Address(host, port or default.port, parts.path or default.path)
 
 
+MDNS = "mdns:"
+
+
+def parse_mdns(text: str) -> tuple[str, str]:
+    """`mdns:NAME@INTERFACE` as (name, interface); `*` is the only one. Raises `BenchError`."""
+    name, at, interface = text.removeprefix(MDNS).rpartition("@")
+    if not at or not name or not interface:
+        raise BenchError(
+            f"address: '{text}' does not say who and where",
+            hint="mdns:NAME@INTERFACE (mdns:kitchen@eth0, mdns:*@eth0)",
+        )
+    return name, interface
+
+
+def parse_dials(text: str) -> Dials:
+    """`INTERFACE[:port]`. Raises `BenchError`."""
+    interface, colon, port = text.partition(":")
+    if not interface or (colon and not (port.isascii() and port.isdigit())):
+        raise BenchError(f"dials: '{text}' is no place", hint="INTERFACE or INTERFACE:PORT")
+    number = int(port[:6]) if colon else Dials(interface).port
+    if not 0 <= number <= 65_535:
+        raise BenchError(f"dials: {number} is no port", hint="1 to 65535, 0 for a free one")
+    return Dials(interface, number)
+
+
 class PlainBoard:
     """A board of the bench file. Holds nothing open between calls."""
 
@@ -136,8 +170,28 @@ class PlainBoard:
 
     @property
     def address(self) -> Address | None:
+        """As the bench file has it, or as it was found last; None: not known (yet)."""
+        told = self.settings.address
+        if told is None:
+            return None
+        return self._announced if told.startswith(MDNS) else parse_address(told)
+
+    _announced: Address | None = None
+
+    async def find(self) -> Address | None:
+        """Look a board up that announces itself. Raises `BoardError` when it is not there."""
+        told = self.settings.address
+        if told is None or not told.startswith(MDNS):
+            return None
+        from rig.boards.mdns import find
+
+        self._announced = await find(*parse_mdns(told))
+        return self._announced
+
+    @property
+    def dials(self) -> Dials | None:
         """As the bench file has it."""
-        return None if self.settings.address is None else parse_address(self.settings.address)
+        return None if self.settings.dials is None else parse_dials(self.settings.dials)
 
     async def identity(self) -> Identity | None:
         """Who answered on its port before; None: it was never asked."""

@@ -33,6 +33,7 @@ class SerialSettings:
     console_baud: int = 115_200
     flash_baud: int = 921_600
     address: str | None = None
+    dials: str | None = None
     firmware: Path | None = None
     chip: str | None = None
     reset: str | Run = "lines"
@@ -58,6 +59,7 @@ class SerialSettings:
             console=port,
             console_baud=self.console_baud,
             address=self.address,
+            dials=self.dials,
             flash=port,
             flash_baud=self.flash_baud,
             firmware=self.firmware,

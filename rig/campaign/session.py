@@ -15,21 +15,22 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig import __version__
 from rig.air.airspace import Airspace
-from rig.boards.base import Address, Board
+from rig.boards.base import Address, Board, Dialler, Dials
 from rig.boards.flashing import attach_console, boot_board, flash_board
+from rig.boards.mdns import announced, local_address
 from rig.campaign.judge import HISTORY_FILE
 from rig.console.capture import Capture
 from rig.errors import BoardError, RigError, ServerError
 from rig.faults import all_faults
 from rig.history import Entry, HistoryStore, now_ns, wall_anchor
 from rig.history import events as ev
-from rig.link import Link
+from rig.link import Link, Listening, Reception
 from rig.scenarios import Lacking, Scenario, Stage
 from rig.scenarios.device import Device
 from rig.scenarios.learning import learn, own_messages
@@ -45,6 +46,14 @@ RECORD_S = 3.0
 
 Told = Callable[[str], None]
 """Hears in a few words what goes on, for a progress line."""
+
+
+class _Linked(TypedDict):
+    """What all links of a session have in common."""
+
+    board: str
+    numbers: Iterator[int]
+    swallow: frozenset[str]
 
 
 class Crashed(Exception):
@@ -103,6 +112,7 @@ class Session:
         self._own_messages: bool | None = None
         """Whether it sends client/time by itself since its last boot; None: not looked at."""
         self._address: Address | None = None
+        self._reception: Reception | None = None
         self._air = Airspace(board.name, self._place, self.history, out)
 
     # -- its life ---------------------------------------------------------------------------
@@ -196,7 +206,10 @@ class Session:
                 firmware=_described(bundle),
             )
         )
-        if booted.address is None:
+        dials = self.board.dials if isinstance(self.board, Dialler) else None
+        if dials is not None:
+            await self._receive(dials)
+        elif booted.address is None:
             raise BoardError(
                 f"{self.board.name} has no address: nothing can be dialled",
                 hint="give its `address` in bench.toml",
@@ -204,6 +217,15 @@ class Session:
         self._address = booted.address
         await self._stack.enter_async_context(self._air)
         await self._use(self._kind)
+
+    async def _receive(self, dials: Dials) -> None:
+        """Listen for a device that dials, and announce that."""
+        host = str(local_address(dials.interface).ip)
+        place = Listening(host, dials.port)
+        self._reception = Reception(place, self.history.append, **self._linked())
+        await self._stack.enter_async_context(self._reception)
+        port = self._reception.address[1]
+        await self._stack.enter_async_context(announced("sendspin-rig", host, port))
 
     async def _use(self, kind: ServerKind) -> None:
         """Let this kind of server play from here on."""
@@ -218,12 +240,18 @@ class Session:
         return (self._address.host, self._address.port) if self._address else None
 
     def new_link(self) -> Link:
-        """Another link to the device, its connections numbered on; whoever asked closes it."""
+        """Another link to the device, its connections numbered on; whoever asked closes it.
+
+        A device that dials has one place to dial to: always the same link.
+        """
+        if self._reception is not None:
+            return self._reception
         if self._address is None:
             raise BoardError(f"{self.board.name} is not prepared yet", hint="await prepare() first")
-        return Link(
-            self._address,
-            self.history.append,
+        return Link(self._address, self.history.append, **self._linked())
+
+    def _linked(self) -> _Linked:
+        return _Linked(
             board=self.board.name,
             numbers=self._numbers,
             swallow=frozenset(name.replace("-", "_") for name in self._swallow),

@@ -45,6 +45,8 @@ class Conversation:
     epoch_us: int
     opened_n: int
     opened_t: int
+    dialled: bool = False
+    """Whether the device opened it (client-initiated)."""
     upgraded: int | None = None
     """Number of the event that shows the 101."""
     early: list[Entry] = field(default_factory=list)
@@ -110,7 +112,12 @@ def follow(history: Judged, *more: type[Event]) -> Iterator[tuple[Entry, Convers
         event = entry.event
         if isinstance(event, ConnectionOpened):
             live[event.conn] = Conversation(
-                event.conn, event.server_id, event.epoch_us, entry.n, event.t
+                event.conn,
+                event.server_id,
+                event.epoch_us,
+                entry.n,
+                event.t,
+                dialled=event.dialled_by == "device",
             )
         conversation = live.get(getattr(event, "conn", -1))
         if conversation is not None:

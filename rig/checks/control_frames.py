@@ -84,11 +84,11 @@ def close_answered(history: Judged) -> Outcome:
 
 @check(
     "frames_framed_right",
-    title="device frames are not masked, and a legacy device's messages are all text",
-    source="invariant 16: RFC 6455 section 5.1 (who listens does not mask); Sendspin spec, legacy",
+    title="who dialled masks its frames, who listens does not; a legacy device sends only text",
+    source="invariant 16: RFC 6455 section 5.1 (only who dialled masks); Sendspin spec, legacy",
 )
 def frames_framed_right(history: Judged) -> Outcome:
-    """Judges the device's frames; who dialled is always the rig's side here."""
+    """Judges the device's frames: masked where it dialled, and there alone."""
     broken: list[tuple[str, tuple[int, ...]]] = []
     judged = 0
     for entry, talk in follow(history):
@@ -98,8 +98,9 @@ def frames_framed_right(history: Judged) -> Outcome:
         judged += 1
         opening = talk.opening.event if talk.opening is not None else None
         legacy = isinstance(opening, Frame) and generation_of(opening.type) == "legacy"
-        if event.masked:
-            broken.append((f"connection {event.conn}: {words(entry)} is masked", (entry.n,)))
+        if event.masked != talk.dialled:
+            told = "masked" if event.masked else "not masked, and the device dialled"
+            broken.append((f"connection {event.conn}: {words(entry)} is {told}", (entry.n,)))
         elif legacy and event.opcode == "binary":
             told = f"connection {event.conn}: {words(entry)} from a legacy device"
             broken.append((told, (entry.n,)))

@@ -309,6 +309,8 @@ class ConnectionOpened(Event):
     local: str
     peer: str
     via: Literal["link", "direct"] = "link"
+    dialled_by: Sender = "server"
+    """Who opened it: with `device` the roles of the upgrade are exchanged (client-initiated)."""
 
 
 @_event

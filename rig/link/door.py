@@ -52,6 +52,25 @@ class Door:
             ) from error
         finally:
             self._listener.close()
+        return self._joined(sock)
+
+    async def join_to(self, port: int, timeout: float = 5.0) -> Relay:
+        """Connect to a server that listens on this port of 127.0.0.1, for a device that dialled.
+
+        As `join`.
+        """
+        self._listener.close()
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            raise ServerError(f"the reference server does not listen: {error}") from error
+        return self._joined(sock)
+
+    def _joined(self, sock: socket.socket) -> Relay:
         relay = Relay(TcpStream(sock), self.wire, self.gate)
         self._joins.joined(relay)
         return relay

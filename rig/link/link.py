@@ -53,6 +53,9 @@ class Link:
     faults that are to miss (`*`: all), to test the rig itself.
     """
 
+    inbound = False
+    """Whether the device dials (`rig.link.reception`)."""
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -97,10 +100,18 @@ class Link:
         `ServerError` when the device does not accept within `timeout` seconds.
         """
         sock = await _connect(self.endpoint, timeout, receive_buffer, local_port)
+        return self._wire(sock, server_id, clock_us() if clock_us else epoch_us, via)
+
+    def _wire(
+        self,
+        sock: socket.socket,
+        server_id: str | None,
+        epoch_us: int | None,
+        via: Literal["link", "direct"],
+    ) -> Wire:
+        """Number a connection, record it and put the tap on it."""
         conn = next(self.numbers)
         t = now_ns()
-        if clock_us is not None:
-            epoch_us = clock_us()
         opened = ConnectionOpened(
             t=t,
             conn=conn,
@@ -110,6 +121,7 @@ class Link:
             local=_text(sock.getsockname()),
             peer=_text(sock.getpeername()),
             via=via,
+            dialled_by="device" if self.inbound else "server",
         )
         wire = Wire(sock, opened, self.record, self.swallow)
         self.wires[conn] = wire

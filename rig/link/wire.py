@@ -65,7 +65,9 @@ class Wire:
         self.on_drained: Callable[[], None] | None = None
         self.on_end_of_life: Callable[[], object] | None = None
         self._sink = sink
-        self._tap = Tap(opened.conn)
+        self._tap = Tap(opened.conn, dialler=opened.dialled_by)
+        self.inbound = opened.dialled_by == "device"
+        """Whether the device dialled: then the server answers the upgrade."""
         self._shapers = {"to_device": Shaper(), "to_server": Shaper()}
         self._silent = {"to_device": False, "to_server": False}
         self._swallowed = {"to_device": 0, "to_server": 0}
@@ -116,6 +118,11 @@ class Wire:
     def answered(self) -> int | None:
         """Status of the device's upgrade answer; None: none yet."""
         return self._tap.answered
+
+    @property
+    def asked_key(self) -> str | None:
+        """The `Sec-WebSocket-Key` of the upgrade request; None: it has not come, or has none."""
+        return self._tap.key
 
     def send(self, data: bytes) -> None:
         """Send `data` to the device, under whatever faults are on this wire."""

@@ -64,6 +64,11 @@ class Tap:
         self._key: str | None = None
         self._early_frames = 0
 
+    @property
+    def key(self) -> str | None:
+        """The `Sec-WebSocket-Key` of the upgrade request, once it is complete."""
+        return self._key
+
     def between_frames(self, sender: Sender) -> bool:
         """Whether what `sender` sends next begins a new frame (its upgrade head is complete)."""
         side = self._sides[sender]

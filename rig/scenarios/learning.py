@@ -27,7 +27,7 @@ async def learn(stage: Stage) -> Device:
     for _ in range(TRIES):
         await _conversation(stage)
     await stage.settle()
-    sessions = await _sessions(stage)
+    sessions = 1 if stage.server.path.inbound else await _sessions(stage)
     await stage.settle()
     stage.device = replace(stage.device, sessions=sessions, tells_sockets=stage.sockets.told > 0)
     device = stage.device

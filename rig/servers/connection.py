@@ -14,9 +14,11 @@ from rig.history.events import (
     Frame,
     TcpFin,
     UpgradeAnswered,
+    UpgradeAsked,
 )
 from rig.history.events import Opcode as OpcodeName
 from rig.protocol import encode_close, encode_frame, generation_of, messages
+from rig.protocol.handshake import upgrade_answer
 from rig.protocol.names import GREETING, SERVER_GREETING, Generation
 from rig.servers.inbox import Inbox
 from rig.servers.line import Line
@@ -68,6 +70,7 @@ class Connection:
         self.early: list[EarlyBytes] = []
         """What came before the upgrade answer (bounded)."""
         self._request = request
+        self._upgrade_due = False
         self._inbox = Inbox()
         line.on_event = self._happened
         line.start()
@@ -84,8 +87,15 @@ class Connection:
     # -- opening ----------------------------------------------------------------------------
 
     def ask_upgrade(self, request: bytes | None = None) -> None:
-        """Send the upgrade request (or another one) and go on at once."""
-        self.line.send(self._request if request is None else request)
+        """Send the upgrade request (or another one) and go on at once.
+
+        Where the device dialled, its request is answered instead, as soon as it is there.
+        """
+        self._upgrade_due = True
+        if not self.line.inbound:
+            self.line.send(self._request if request is None else request)
+        elif self.line.asked_key is not None:
+            self.line.send(upgrade_answer(self.line.asked_key))
 
     async def upgrade(self, timeout: float = 5.0) -> int | None:
         """Ask for the upgrade and wait for the answer: its status."""
@@ -112,7 +122,11 @@ class Connection:
         return await self.expect("client/state", timeout)
 
     def half_request(self) -> None:
-        """Send the first half of the upgrade request and no more."""
+        """Send the first half of the upgrade request (or the answer) and no more."""
+        if self.line.inbound:
+            answer = upgrade_answer(self.line.asked_key or "")
+            self.line.send(answer[: len(answer) // 2])
+            return
         self.line.send(self._request[: len(self._request) // 2])
 
     def greet(
@@ -229,12 +243,19 @@ class Connection:
         event = entry.event
         if isinstance(event, Frame) and event.sender == "device":
             self._answer(event)
+        elif isinstance(event, UpgradeAsked):
+            self._asked()
         elif isinstance(event, EarlyBytes) and len(self.early) < EARLY_BOUND:
             self.early.append(event)
         elif isinstance(event, TcpFin) and event.sender == "device" and self.answer_fin:
             self.line.fin()
         if getattr(event, "sender", "device") == "device":
             self._inbox.put(entry)
+
+    def _asked(self) -> None:
+        """An upgrade request has crossed; if it is the device's and due, it is answered."""
+        if self.line.inbound and self._upgrade_due:
+            self.line.send(upgrade_answer(self.line.asked_key or ""))
 
     def _answer(self, frame: Frame) -> None:
         if self.hello is None and (generation := generation_of(frame.type)) is not None:

@@ -120,6 +120,7 @@ class Engine:
         self.server_id: str = self._identity.peer_id
         self.server: Any = None
         """The `SendspinServer`, once started."""
+        self._runner: Any = None
         self._context = contextvars.copy_context()
         self._context.run(_speaking.set, self)
 
@@ -136,6 +137,21 @@ class Engine:
             clock=clock,
         )
 
+    async def listen(self) -> int:
+        """Listen on 127.0.0.1 for a device that dials: the port. Not announced anywhere."""
+        from aiohttp import web
+
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._dialled)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def _dialled(self, request: Any) -> Any:
+        return await self.task(self.server.on_client_connect(request))
+
     async def close(self) -> None:
         """Close it and its connections, within `CLOSE_S`."""
         if self.server is None:
@@ -145,6 +161,8 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     await server.close()
+                    if self._runner is not None:
+                        await self._runner.cleanup()
         finally:
             _warnings.detach()
 

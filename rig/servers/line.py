@@ -24,8 +24,15 @@ class Line(Protocol):
     server_id: str
     epoch_us: int
     born_ns: int
+    inbound: bool
+    """Whether the device dialled: then the server answers the upgrade."""
     closed: bool
     on_event: Callable[[Entry], None] | None
+
+    @property
+    def asked_key(self) -> str | None:
+        """The `Sec-WebSocket-Key` of the upgrade request, if it has come."""
+        ...
 
     @property
     def backlog(self) -> int:
@@ -101,6 +108,11 @@ class Line(Protocol):
 class Path(Protocol):
     """The way to a device."""
 
+    @property
+    def inbound(self) -> bool:
+        """Whether the device dials: a connection then is waited for."""
+        ...
+
     async def dial(
         self,
         *,
@@ -175,6 +187,10 @@ class Entrance(Protocol):
 
     async def join(self, timeout: float = ...) -> Relayed:
         """Wait for the server to connect; the result is not started."""
+        ...
+
+    async def join_to(self, port: int, timeout: float = ...) -> Relayed:
+        """Connect to the server instead, which listens on this port of 127.0.0.1."""
         ...
 
 

@@ -166,12 +166,11 @@ class PlayedConnection(Connection):
         engine.start(Clock(wire.epoch_us, wire.born_ns))
         url = f"ws://127.0.0.1:{door.port}/sendspin"
         try:
-            engine.call(
-                engine.server.connect_to_client,
-                url,
-                connection_reason=reason,
-            )
-            relay = await door.join()
+            if wire.inbound:
+                relay = await door.join_to(await engine.listen())
+            else:
+                engine.call(engine.server.connect_to_client, url, connection_reason=reason)
+                relay = await door.join()
         except BaseException:
             wire.close()
             retire(engine)
@@ -299,7 +298,11 @@ class PlayedConnection(Connection):
         if code != 1000 or reason:
             raise _unable(f"close with the code {code}")
         self._gate.open()
-        if self.engine.server is not None:
+        if self.engine.server is None:
+            return
+        if self.line.inbound:
+            self.act(lambda client: client.connection.disconnect(retry_connection=False))
+        else:
             self.engine.call(self.engine.server.disconnect_from_client, self._url)
 
     def torn_frame(self) -> None:

@@ -53,6 +53,14 @@ class Device:
 
 
 @pytest.fixture
+async def player(anyio_backend: str) -> Device:
+    """It listens nowhere: it is there to dial."""
+    device = Device(0)
+    await device.client.set_unpaired_access(enabled=True)
+    return device
+
+
+@pytest.fixture
 async def device(anyio_backend: str) -> AsyncIterator[Device]:
     """It listens on loopback, unannounced, and lets in servers that are not paired."""
     with socket.create_server(("127.0.0.1", 0)) as free:
