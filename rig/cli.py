@@ -57,6 +57,7 @@ COMMANDS: dict[str, Entry] = {
     "unplug": Entry("rig.commands.unplug:command", "Take a virtual board off its power.", _BOARD),
     "erase": Entry("rig.commands.erase:command", "Make a board's flash blank.", _BOARD),
     "read-flash": Entry("rig.commands.read_flash:command", "Read a board's flash.", _BOARD),
+    "coredump": Entry("rig.commands.coredump:command", "Save and decode its core dump.", _BOARD),
     "lock": Entry("rig.commands.lock:command", "Say who holds which board; hold one.", _BOARD),
     "unlock": Entry("rig.commands.unlock:command", "Clear away what killed holders left.", _BOARD),
     "bench": Entry("rig.commands.bench:command", "Check a bench file.", _BOARD),
