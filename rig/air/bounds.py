@@ -87,6 +87,8 @@ class Bounds:
     def __init__(self, boards: Iterable[BoardAddress]) -> None:
         """Raises `FaultError` for an address that is never touched."""
         self._boards = {board.name: board for board in boards}
+        self._gateways: dict[str, str | None] = {}
+        """As first seen: a link that is down must not send what follows elsewhere."""
         for board in self._boards.values():
             permitted(board.address)
 
@@ -114,6 +116,18 @@ class Bounds:
                 f"there is no way from here to {board} at {address}: {error.strerror or error}",
                 hint="is the network up that the board is in?",
             ) from error
+        if route.default:
+            raise FaultError(
+                f"{address} is on no network that this host knows: only the default route leads "
+                f"to {board}",
+                hint="packet faults need the board on a network of this host, or a route to it",
+            )
+        if self._gateways.setdefault(board, route.gateway) != route.gateway:
+            raise FaultError(
+                f"the way to {board} is another one now ({route.gateway or name}): "
+                "what was said of its link holds no more",
+                hint="is its link down?",
+            )
         if kind not in (ETHERNET, LOOPBACK):
             raise FaultError(
                 f"{board} is behind {name}, which is no Ethernet or WiFi interface",

@@ -90,8 +90,12 @@ class Effects:
         return found
 
     async def end(self, effect: Effect) -> dict[str, int]:
-        """Take an effect back; its last counts. Raises `FaultError` when something stayed."""
-        self.up.pop(effect.number, None)
+        """Take an effect back; its last counts. Raises `FaultError` when something stayed.
+
+        One that is being taken back already is left to whoever began.
+        """
+        if self.up.pop(effect.number, None) is None:
+            return {}
         if effect.timer is not None:
             effect.timer.cancel()
         counts: dict[str, int] = {}

@@ -19,6 +19,8 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 _ERROR, _HEADER = 2, 16
 _LARGEST = 1 << 16
 _SECONDS = 2.0
+_FIB_MATCH = 0x2000
+"""`RTM_F_FIB_MATCH` (Linux 4.13): answer with the entry of the table, and how many bits it has."""
 _UNICAST, _LOCAL = 1, 2
 """`rtm_type` (linux/rtnetlink.h): through an interface; to this host itself."""
 
@@ -35,6 +37,8 @@ class Route:
     """Whose link address they are sent to, where it is not the destination's own."""
     local: bool
     """Whether the address is this host's own."""
+    default: bool
+    """Whether it is the way to everywhere: this host knows of no such network."""
 
 
 def lookup(address: str) -> Route:
@@ -47,12 +51,18 @@ def lookup(address: str) -> Route:
     if own is None or index is None:
         raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
     gateway = told.get_attr("RTA_GATEWAY")
-    return Route(int(index), str(own), None if gateway is None else str(gateway), kind == _LOCAL)
+    return Route(
+        index=int(index),
+        own=str(own),
+        gateway=None if gateway is None else str(gateway),
+        local=kind == _LOCAL,
+        default=int(_ask(address, _FIB_MATCH)["dst_len"]) == 0,
+    )
 
 
-def _ask(address: str) -> Any:
+def _ask(address: str, flags: int = 0) -> Any:
     message = rtmsg()
-    message["family"], message["dst_len"] = socket.AF_INET, 32
+    message["family"], message["dst_len"], message["flags"] = socket.AF_INET, 32, flags
     message["attrs"] = [("RTA_DST", address)]
     message["header"]["type"] = RTM_GETROUTE
     message["header"]["flags"] = NLM_F_REQUEST

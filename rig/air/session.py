@@ -137,7 +137,7 @@ class Session:
             case Count():
                 return Done(id=number, counts=await self.effects.counts(self._up(command.effect)))
             case Heal(effect=None):
-                await self.effects.end_all()
+                await self._end_all()
                 return Done(id=number)
             case Heal(effect=int(which)):
                 return Done(id=number, counts=await self.effects.end(self._up(which)))
@@ -191,6 +191,8 @@ class Session:
 
     async def _stop(self, effect: Effect, why: str) -> None:
         counts: dict[str, int] = {}
+        if effect.number not in self.effects.up:
+            return  # it was healed meanwhile
         try:
             counts = await self.effects.end(effect)
         except RigError as error:
@@ -200,11 +202,16 @@ class Session:
     async def close(self) -> None:
         """Take everything back. Raises `FaultError` when something stayed."""
         try:
-            await self.effects.end_all()
-            while self._ending:  # what its time was up for meanwhile
-                await asyncio.gather(*self._ending)
+            await self._end_all()
         finally:
             self.ears.close()
+
+    async def _end_all(self) -> None:
+        try:
+            await self.effects.end_all()
+        finally:
+            while self._ending:  # what its time is up for meanwhile
+                await asyncio.gather(*self._ending)
 
     # -- the faults that last ------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ def test_whatever_is_asked_nothing_crashes_nothing_stays_and_nobody_else_is_touc
     done = helper(begin(lab, kitchen=lab.device, bath="10.55.0.77"), *lines)
     answers = [decode_answer(line) for line in done.stdout.splitlines()]
     own = [each for each in answers if isinstance(each, Done | Refused)]
-    assert done.returncode == 0, done.stdout[-500:]
+    assert done.returncode == 0, (done.stdout[-500:], done.stderr)
     assert done.stderr == b""
     assert len(own) == 1 + len(lines)
     assert lab.traces() == before

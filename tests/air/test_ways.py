@@ -178,6 +178,26 @@ def test_a_broadcast_address_and_one_without_a_route_are_no_way(lab: Any, addres
         Bounds([BoardAddress(BOARD, address)]).way(BOARD)
 
 
+def test_a_network_that_only_the_default_route_leads_to_is_nobody_we_know(lab: Any) -> None:
+    lab.sh(f"ip route add default via {lab.device}")
+    with pytest.raises(FaultError, match="only the default route"):
+        Bounds([BoardAddress(BOARD, "10.99.0.1")]).way(BOARD)
+
+
+def test_a_board_whose_link_is_down_is_not_looked_for_elsewhere(lab: Any) -> None:
+    lab.sh("ip link add other type veth peer name world")
+    lab.sh("ip addr add 172.16.0.1/24 dev other")
+    lab.sh("ip link set other up")
+    lab.sh("ip route add 10.0.0.0/8 via 172.16.0.2")
+    bounds = Bounds([BoardAddress(BOARD, lab.device)])
+    assert bounds.way(BOARD).interface == lab.interface
+    lab.sh(f"ip link set {lab.interface} down")
+    with pytest.raises(FaultError, match="is another one now"):
+        bounds.way(BOARD)
+    lab.sh(f"ip link set {lab.interface} up")
+    assert bounds.way(BOARD).interface == lab.interface
+
+
 # -- links ------------------------------------------------------------------------------------
 
 
