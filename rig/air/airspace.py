@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from rig.air.client import Air
-from rig.air.protocol import AnyCommand, Capture, Done, Flow, Forge, Over, Seen
+from rig.air.protocol import AnyCommand, Ask, Capture, Done, Flow, Forge, Over, Seen
 from rig.errors import FaultError
 from rig.history import Entry, HistoryStore, now_ns
 from rig.history.events import AirFault, ConnectionOpened, Packet
@@ -86,8 +86,8 @@ class Airspace:
         )
         return done.effect
 
-    async def forge(self, command: Forge) -> Done:
-        """Send one forged segment: its numbers. Raises `FaultError`."""
+    async def ask(self, command: Forge | Ask) -> Done:
+        """Send one forged segment, or a question: what came of it. Raises `FaultError`."""
         return await (await self.open()).ask(command)
 
     async def proof(self, effect: int, proven: Proven, within: float) -> tuple[str, int] | None:

@@ -24,8 +24,8 @@ LONGEST_FILE = 256 << 20
 _ETH_P_ALL, _OUTGOING = 3, 4
 _SO_ATTACH_FILTER, _PACKET_STATISTICS, _SOL_PACKET = 26, 6, 263
 _LARGEST_FRAME = 0x10100
-_A_TURN = 64
-"""Frames taken before others get their turn."""
+_A_TURN, _TURNS = 64, 256
+"""Frames taken before others get their turn; turns taken to catch up."""
 
 Listener = Callable[[int, Segment, bool, bool], None]
 """Called with monotonic nanoseconds, the segment, whether it was seen before, and is forged."""
@@ -80,18 +80,26 @@ class Ear:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._readable)
 
-    def _readable(self) -> None:
+    def catch_up(self) -> None:
+        """Take what has come already, at once: what is known then is the newest there is."""
+        for _ in range(_TURNS):
+            if not self._readable():
+                return
+
+    def _readable(self) -> bool:
+        """Take some frames; whether there may be more."""
         for _ in range(_A_TURN):
             try:
                 frame, place = self._socket.recvfrom(_LARGEST_FRAME)
             except BlockingIOError:
-                return
+                return False
             except OSError:
                 self.counts["interface_down"] += 1
-                return
+                return False
             if self.way.loopback and place[2] == _OUTGOING:
                 continue  # on loopback every frame passes twice
             self._take(frame)
+        return True
 
     def _take(self, frame: bytes) -> None:
         now = time.monotonic_ns()

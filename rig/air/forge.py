@@ -16,13 +16,15 @@ from rig.air.bounds import Way
 from rig.air.capture import Ear
 from rig.air.netfilter import FORGED_MARK
 from rig.air.protocol import Flow, Forgery, Side
-from rig.air.segment import ACK, FIN, PSH, RST, SYN, Half, after
+from rig.air.segment import ACK, FIN, PSH, RST, SYN, Half, Segment, after
 from rig.errors import FaultError
 
 ASK_S = 1.0
 GAP_S = 0.004
 QUIET_WITHIN_S = 1.0
 _ASKS = 2
+_REDONE = 20
+"""How often a segment is made anew because others have crossed meanwhile."""
 _MASK = (1 << 32) - 1
 _FAR = 1 << 20
 """Bytes beyond the window: no device offers so much."""
@@ -71,12 +73,41 @@ def plan(what: Forgery, source: End, destination: End, sent: Half, rng: random.R
 
 async def forge(ear: Ear, flow: Flow, what: Forgery, to: Side) -> Plan:
     """Send one forged segment. Raises `FaultError` when the connection's numbers are not known."""
+    import scapy.layers.inet  # noqa: F401 (now: it takes a while, and numbers grow old)
+
     source, destination = ends(ear.way, flow, to)
     await _quiet(ear, source, destination)
-    sent = await _known(ear, source, destination)
-    made = plan(what, source, destination, sent, random.Random())
-    _send(ear, made, to)
+    await _known(ear, flow, to)
+    rng = random.Random()
+    for _ in range(_REDONE):
+        made = _planned(ear, what, source, destination, rng)
+        data = packet(made)
+        ear.catch_up()
+        newest = _planned(ear, what, source, destination, rng)
+        if what == "syn" or (newest.seq, newest.ack) == (made.seq, made.ack):
+            break
+    ear.forged.append((made.source, made.seq, made.flags))
+    put(ear.way, made, data, to)
     return made
+
+
+def _planned(ear: Ear, what: Forgery, source: End, destination: End, rng: random.Random) -> Plan:
+    sent = _from_both(ear, source, destination)
+    if sent is None:
+        raise _silent(source, destination)
+    return plan(what, source, destination, sent, rng)
+
+
+async def ask(ear: Ear, flow: Flow) -> Segment | None:
+    """What the device answers to a segment that it cannot take; None: nothing.
+
+    On a connection that it knows, with the right numbers (RFC 9293, 3.10.7.4); on one that it does
+    not, with a RST (3.10.7.1). That one must be kept from this host, whose side it would end too.
+    """
+    server, device = ends(ear.way, flow, "device")
+    question = Plan(server, device, ACK, random.getrandbits(32), random.getrandbits(32), 1024)
+    _send(ear, question, "device")
+    return await ear.hear(lambda each: (each.source, each.destination) == (device, server), ASK_S)
 
 
 async def _quiet(ear: Ear, source: End, destination: End) -> None:
@@ -89,22 +120,22 @@ async def _quiet(ear: Ear, source: End, destination: End) -> None:
             return
 
 
-async def _known(ear: Ear, source: End, destination: End) -> Half:
-    """What `source` has sent so far: from the capture, else by asking the device.
+async def _known(ear: Ear, flow: Flow, to: Side) -> None:
+    """Know what either side has sent so far: from the capture, else by asking the device.
 
-    A segment outside the window has to be answered with the numbers that are right (RFC 793, 3.9).
+    Raises `FaultError` when it does not answer.
     """
-    device, server = (
-        (destination, source) if destination[0] == ear.way.address else (source, destination)
-    )
+    source, destination = ends(ear.way, flow, to)
     for _ in range(_ASKS):
-        found = _from_both(ear, source, destination)
-        if found is not None:
-            return found
-        probe = Plan(server, device, ACK, random.getrandbits(32), random.getrandbits(32), 1024)
-        _send(ear, probe, "device")
-        await ear.hear(lambda segment: segment.source == device, ASK_S)
-    raise FaultError(
+        if _from_both(ear, source, destination) is not None:
+            return
+        await ask(ear, flow)
+    if _from_both(ear, source, destination) is None:
+        raise _silent(source, destination)
+
+
+def _silent(source: End, destination: End) -> FaultError:
+    return FaultError(
         f"the connection {source[0]}:{source[1]} to {destination[0]}:{destination[1]} is silent: "
         "its sequence numbers are not known",
         hint="is it open? `ss -tn` lists this host's connections",
@@ -146,8 +177,12 @@ def packet(made: Plan) -> bytes:
 
 
 def send(way: Way, made: Plan, to: Side) -> None:
-    """Put it on its way. Raises `FaultError`."""
-    data = packet(made)
+    """Build it and put it on its way. Raises `FaultError`."""
+    put(way, made, packet(made), to)
+
+
+def put(way: Way, made: Plan, data: bytes, to: Side) -> None:
+    """Put an IP packet on its way to one side. Raises `FaultError`."""
     if to == "device":
         if way.loopback:
             macs = bytes(12)

@@ -43,6 +43,7 @@ _OWNER = 2
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _LINK, _NETWORK, _TRANSPORT = 0, 1, 2
 _IP_LENGTH, _IP_SOURCE, _IP_DESTINATION = 2, 12, 16
+_TCP_FLAGS = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,16 @@ def to_ports(low: int, high: int) -> list[Expression]:
         _load(_TRANSPORT, 2, 2),
         _compare(struct.pack("!H", low), nft.Cmp.NFT_CMP_GTE),
         _compare(struct.pack("!H", high), nft.Cmp.NFT_CMP_LTE),
+    ]
+
+
+def resets() -> list[Expression]:
+    """Match TCP segments with the RST flag."""
+    return [
+        *tcp(),
+        _load(_TRANSPORT, _TCP_FLAGS, 1),
+        _expression("bitwise", sreg=1, dreg=1, len=1, mask=_value(b"\x04"), xor=_value(b"\x00")),
+        _compare(b"\x00", nft.Cmp.NFT_CMP_NEQ),
     ]
 
 

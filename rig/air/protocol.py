@@ -147,6 +147,16 @@ class Forge(Command, frozen=True, kw_only=True, tag="forge"):
     to: Side = "device"
 
 
+class Ask(Command, frozen=True, kw_only=True, tag="ask"):
+    """Ask the device whether it knows a connection; what it answers is kept from this host.
+
+    Counts: `answered`, and `reset` where the answer is a RST: it knows no such connection.
+    """
+
+    board: Name
+    flow: Flow
+
+
 class ArpHole(Command, frozen=True, kw_only=True, tag="arp-hole"):
     """Tell the device that this host is at a link address that nobody has."""
 
@@ -208,6 +218,7 @@ AnyCommand = (
     | KillSocket
     | Capture
     | Forge
+    | Ask
     | ArpHole
     | LinkDown
     | SynFlood

@@ -39,6 +39,12 @@ def silence_flow(way: Way, flow: Flow, towards: Towards) -> Plan:
     return _lose(way, towards, flow, [])
 
 
+def keep_resets(way: Way, flow: Flow) -> Plan:
+    """Lose the RSTs that the board sends on one connection."""
+    rule = [*nf.packets(way, "to_server", flow), *nf.resets(), *nf.counted(), *nf.dropped()]
+    return [("netdev", [Chain("resets", "ingress", rule, way.interface)])]
+
+
 def ignore_answers(way: Way, low: int, high: int) -> Plan:
     """Lose what the board sends to these ports of this host."""
     rule = [

@@ -15,6 +15,7 @@ from rig.air.effects import Effect, Effects
 from rig.air.protocol import (
     AnyAnswer,
     ArpHole,
+    Ask,
     Begin,
     Capture,
     Command,
@@ -39,7 +40,7 @@ from rig.air.protocol import (
     encode,
 )
 from rig.air.radio import deauthentication
-from rig.air.segment import ACK, SYN, Segment
+from rig.air.segment import ACK, RST, SYN, Segment
 from rig.air.sockets import destroy
 from rig.air.traffic import carrier, planned
 from rig.errors import FaultError, RigError
@@ -149,6 +150,8 @@ class Session:
                 return self._deauth(number, command)
             case Forge():
                 return await self._forge(number, command)
+            case Ask():
+                return await self._ask(number, command)
         carry = self._lasting.get(type(command))
         if carry is None:
             raise FaultError(f"{type(command).__name__} is not available here")
@@ -344,13 +347,29 @@ class Session:
     # -- what is done once -----------------------------------------------------------------------
 
     async def _forge(self, number: int, command: Forge) -> Done:
-        if self._forgeries >= MOST_FORGERIES:
-            raise FaultError(f"a run may forge {MOST_FORGERIES} segments, and has")
-        self._forgeries += 1
+        self._forged_one_more()
         ear = self.ears.on(self._way(command))
         made = await forge.forge(ear, command.flow, command.what, command.to)
         counts = {"seq": made.seq, "ack": made.ack, "length": len(made.payload)}
         return Done(id=number, counts=counts)
+
+    async def _ask(self, number: int, command: Ask) -> Done:
+        self._forged_one_more()
+        way = self._way(command)
+        ear = self.ears.on(way)
+        effect = self.effects.new()
+        try:
+            await self.effects.make(effect, rules.keep_resets(way, command.flow))
+            answer = await forge.ask(ear, command.flow)
+        finally:
+            await self.effects.end(effect)
+        reset = answer is not None and bool(answer.flags & RST)
+        return Done(id=number, counts={"answered": int(answer is not None), "reset": int(reset)})
+
+    def _forged_one_more(self) -> None:
+        if self._forgeries >= MOST_FORGERIES:
+            raise FaultError(f"a run may forge {MOST_FORGERIES} segments, and has")
+        self._forgeries += 1
 
     def _deauth(self, number: int, command: Deauth) -> Done:
         if command.interface not in self.begin.monitors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rig.air.airspace import Airspace
-from rig.air.protocol import Forge, Forgery, Side
+from rig.air.protocol import Ask, Forge, Forgery, Side
 from rig.errors import FaultError
 from rig.faults.air_fault import NEEDS
 from rig.faults.registry import Param, Proof, Target, fault
@@ -14,35 +14,39 @@ from rig.history.events import Event, Packet, TcpFin, TcpReset
 WITHIN = Param("within", "s", 3.0, 0.1, 60.0, "how long its proof is waited for")
 TO = Param("to", "0 the device, 1 the server", 0, 0, 1, "who is to believe it")
 TRIES = 5
-ANSWER_S = 0.1
-"""How long a device may take to challenge what it does not believe."""
+ANSWER_S = 0.5
+"""How long a device may take to acknowledge."""
 _SIDES: tuple[Side, ...] = ("device", "server")
 
 
-async def _to_device(
-    target: Target, what: Forgery, within: float, *, believed: bool = False
-) -> Proof | None:
-    """Proven by the very segment in the capture.
+async def _to_device(target: Target, what: Forgery, within: float) -> Proof | None:
+    """Proven by the very segment in the capture, and by what shows that the device took it.
 
-    `believed`: until the device has nothing more to say on the connection. A segment that crossed
-    the forged one makes its number a wrong one, and the device challenges it: then once more.
+    A segment that crossed the forged one makes its number a wrong one: then once more.
     """
     air = _air(target)
     flow = air.flow(target.aim.conn)
-    device = f":{flow.device_port}"
     command = Forge(board=target.board.name, flow=flow, what=what)
     await air.open()
     for _ in range(TRIES):
         with target.history.watch(lambda event: isinstance(event, Packet)) as watch:
-            seq = (await air.forge(command)).counts["seq"]
+            seq = (await air.ask(command)).counts["seq"]
             seen = await watch.next(Packet, timeout=within, where=_forged_with(seq))
             if seen is None:
                 return None
             n, forged = seen
-            wait = ANSWER_S if believed else 0
-            answer = await watch.next(Packet, timeout=wait, where=_goes_on(device, forged.source))
-        if not believed or answer is None:
-            return Proof(f"{forged.flags} with sequence number {seq} in the capture", (n,))
+            words = f"{forged.flags} with sequence number {seq} in the capture"
+            if what == "rst":
+                asked = Ask(board=target.board.name, flow=flow)
+                if (await air.ask(asked)).counts["reset"]:
+                    return Proof(f"{words}; asked, the device knows no such connection", (n,))
+            elif what == "fin":
+                taken = _acknowledges(forged, (seq + 1) % 2**32)
+                answer = await watch.next(Packet, timeout=ANSWER_S, where=taken)
+                if answer is not None:
+                    return Proof(f"{words}, and the device's acknowledgement", (n, answer[0]))
+            else:
+                return Proof(words, (n,))
     return None
 
 
@@ -50,10 +54,11 @@ def _forged_with(seq: int) -> Callable[[Packet], bool]:
     return lambda packet: packet.forged and packet.seq == seq
 
 
-def _goes_on(device: str, server: str) -> Callable[[Packet], bool]:
-    """The device still speaks to `server` on the connection."""
+def _acknowledges(forged: Packet, number: int) -> Callable[[Packet], bool]:
     return lambda packet: (
-        packet.source.endswith(device) and packet.destination == server and "R" not in packet.flags
+        packet.source == forged.destination
+        and packet.destination == forged.source
+        and packet.ack == number
     )
 
 
@@ -70,7 +75,7 @@ async def _to_server(target: Target, what: Forgery, within: float) -> Proof | No
     await air.open()
     with target.history.watch(ended) as watch:
         for _ in range(TRIES):
-            await air.forge(command)
+            await air.ask(command)
             seen = await watch.next(
                 kind,
                 timeout=within / TRIES,
@@ -90,14 +95,14 @@ def _air(target: Target) -> Airspace:
 async def _ended(target: Target, what: Forgery, params: dict[str, float]) -> Proof | None:
     if _SIDES[int(params["to"])] == "server":
         return await _to_server(target, what, params["within"])
-    return await _to_device(target, what, params["within"], believed=what == "rst")
+    return await _to_device(target, what, params["within"])
 
 
 @fault(
     "rst-forged",
     title="a RST that the other side never sent, in the middle of a healthy connection",
-    seen="the capture has it, with the sequence number that the device waits for; to the server: "
-    "its socket was reset",
+    seen="the capture has it, and the device answers the next segment with a RST of its own: it "
+    "knows no such connection; to the server: its socket was reset",
     params=(TO, WITHIN),
     needs=NEEDS,
 )
@@ -109,8 +114,8 @@ async def rst_forged(target: Target, **params: float) -> Proof | None:
 @fault(
     "fin-forged",
     title="a FIN that the other side never sent",
-    seen="the capture has it, with the sequence number that the device waits for; to the server: "
-    "its socket came to the end",
+    seen="the capture has it, and the device's acknowledgement of it; to the server: its socket "
+    "came to the end",
     params=(TO, WITHIN),
     needs=NEEDS,
 )

@@ -16,15 +16,18 @@ from rig.history.events import SocketSeen, UpgradeAnswered
     needs=("socket lines on the serial log (debug build), else inferred",),
 )
 async def recycle(target: Target, **params: float) -> Proof | None:
-    """`target.act` drops; `target.connection` is the one that waits (accepted by TCP already)."""
+    """`target.act` drops; `target.connection` is the one that waits (accepted by TCP already).
+
+    Without a connection `target.act` itself makes the new one after the drop.
+    """
     if target.act is None:
         raise FaultError("recycle needs a drop to recycle after")
-    waiting = target.aim.conn
+    waiting = target.connection.conn if target.connection else None
     closed: dict[int, int] = {}
     with (
         target.history.watch(lambda event: isinstance(event, SocketSeen)) as sockets,
         target.history.watch(
-            lambda event: isinstance(event, UpgradeAnswered) and event.conn == waiting
+            lambda event: isinstance(event, UpgradeAnswered) and waiting in (None, event.conn)
         ) as upgrades,
     ):
         await target.act()
@@ -33,7 +36,7 @@ async def recycle(target: Target, **params: float) -> Proof | None:
             if seen is None:
                 return None
             return Proof(
-                "inferred, the log hides socket numbers: the waiting connection was served right "
+                "inferred, the log hides socket numbers: the next connection was served right "
                 "after the drop, and the lowest free number is taken",
                 (seen[0],),
             )

@@ -9,7 +9,7 @@ from rig.faults import get_fault
 from rig.faults.air_fault import AIR_FAULTS
 from rig.faults.registry import all_faults
 from rig.scenarios.registry import REQUIRED_CHECKS, STANDARD_CHECKS, PlayCycle, Scenario
-from rig.scenarios.stage import DIAL_S, Stage
+from rig.scenarios.stage import Stage
 
 LASTS_S = 3.0
 """How long each fault stays, once it is proven."""
@@ -63,7 +63,5 @@ async def _one(stage: Stage, name: str) -> None:
     await stage.calm()
     if not connection.closed:
         connection.drop()
-    again = await stage.connect(upgrade=False)
-    if await again.upgrade(DIAL_S) == 101:
-        await stage.hold(again)
+    await stage.greeted_anew()
     await stage.settle()

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from rig.scenarios.registry import REQUIRED_CHECKS, scenario
-from rig.scenarios.stage import DIAL_S, Stage
+from functools import partial
 
-_SIDES = {"device": 0.0, "server": 1.0}
+from rig.scenarios.recipe import succeeded
+from rig.scenarios.registry import REQUIRED_CHECKS, scenario
+from rig.scenarios.stage import Stage
+
+DEVICE, SERVER = {"to": 0.0}, {"to": 1.0}
 
 
 @scenario(
     "forged-rst",
     title="a forged RST in a healthy connection: first the device believes it, then the server",
     cycles=3,
-    faults=("rst-forged",),
+    faults=("rst-forged", "recycle"),
     required=(*REQUIRED_CHECKS, "served_again"),
     needs=("air",),
     by_default=False,
 )
 async def forged_rst(stage: Stage) -> None:
-    """After each, a new server at once: the device's freed socket number is the next one's."""
+    """After each, a new server at once: it gets the socket number that the device has freed."""
     await stage.need_air()
-    for side in _SIDES.values():
-        healthy = await stage.serve()
-        await stage.strike("rst-forged", healthy, params={"to": side})
-        again = await stage.connect(upgrade=False)
-        if await again.upgrade(DIAL_S) == 101:
-            await stage.hold(again)
-        await stage.settle()
+    healthy = await stage.serve()
+    await succeeded(stage, partial(stage.strike, "rst-forged", healthy, params=DEVICE))
+    await stage.settle()
+    healthy = await stage.serve()
+    await stage.strike("rst-forged", healthy, params=SERVER)
+    await stage.greeted_anew()
+    await stage.settle()
     await stage.probe()
     await stage.settle()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from rig.scenarios.recipe import succeeded
 from rig.scenarios.registry import REQUIRED_CHECKS, scenario
-from rig.scenarios.stage import DIAL_S, Stage
+from rig.scenarios.stage import Stage
 
 
 @scenario(
     "half-open",
     title="the server's socket dies without a word, then the device's; a new server each time",
     cycles=3,
-    faults=("socket-killed", "rst-forged"),
+    faults=("socket-killed", "rst-forged", "recycle"),
     required=(*REQUIRED_CHECKS, "served_again"),
     needs=("air",),
     by_default=False,
@@ -20,17 +23,10 @@ async def half_open(stage: Stage) -> None:
     await stage.need_air()
     gone = await stage.serve()
     await stage.strike("socket-killed", gone)
-    await _new_server(stage)
-    await stage.calm()
-    believing = await stage.serve()
-    await stage.strike("rst-forged", believing)
-    await _new_server(stage)
-    await stage.probe()
+    await stage.greeted_anew()
     await stage.settle()
-
-
-async def _new_server(stage: Stage) -> None:
-    again = await stage.connect(upgrade=False)
-    if await again.upgrade(DIAL_S) == 101:
-        await stage.hold(again)
+    believing = await stage.serve()
+    await succeeded(stage, partial(stage.strike, "rst-forged", believing))
+    await stage.settle()
+    await stage.probe()
     await stage.settle()

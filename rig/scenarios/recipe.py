@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rig.scenarios.stage import Lacking, Stage
+from collections.abc import Awaitable, Callable
+
+from rig.scenarios.stage import DIAL_S, Lacking, Stage
 from rig.servers import Connection
 
 
@@ -40,3 +42,21 @@ async def _stall_behind_greeting(stage: Stage, a: Connection) -> None:
     a.greet()
     a.command_volume(stage.rng.randrange(5, 96))
     await stage.strike("stall", a)
+
+
+async def succeeded(stage: Stage, end: Callable[[], Awaitable[object]]) -> None:
+    """A connection ends on the device's side, and a new server's takes its socket number: proven.
+
+    `end` ends it, and may make the new one itself (the server's newest then).
+    """
+
+    async def act() -> None:
+        newest = stage.server.connections[-1:]
+        await end()
+        if stage.server.connections[-1:] == newest:
+            await stage.connect(upgrade=False)
+        again = stage.server.connections[-1]
+        if not again.closed and await again.upgrade(DIAL_S) == 101:
+            await stage.hold(again)
+
+    await stage.strike("recycle", act=act)

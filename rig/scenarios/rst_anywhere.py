@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from rig.scenarios.registry import REQUIRED_CHECKS, scenario
-from rig.scenarios.stage import DIAL_S, Stage
+from rig.scenarios.stage import Stage
 from rig.servers import Connection
 
 Phase = Callable[[Stage], Awaitable[Connection]]
@@ -89,7 +89,5 @@ async def rst_anywhere(stage: Stage) -> None:
 
 async def _drop_and_return(stage: Stage, connection: Connection, fault: str) -> None:
     await stage.strike(fault, connection)
-    again = await stage.connect(upgrade=False)
-    if await again.upgrade(DIAL_S) == 101:
-        await stage.hold(again)
+    await stage.greeted_anew()
     await stage.settle()

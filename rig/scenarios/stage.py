@@ -151,6 +151,12 @@ class Stage:
         self.history.append(Held(t=now_ns(), conn=connection.conn, within_s=within))
         return await connection.wait_hello(within) is not None
 
+    async def greeted_anew(self) -> None:
+        """A new server, dialled at once and only waited on: whether the device greets it."""
+        again = await self.connect(upgrade=False)
+        if await again.upgrade(DIAL_S) == 101:
+            await self.hold(again)
+
     async def probe(self) -> bool:
         """Whether the device serves a new connection: the end of every cycle."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from rig.air import forge
+from rig.air.bounds import Bounds
+from rig.air.capture import Ear
 from rig.air.client import Air
-from rig.air.protocol import ArpHole, Capture, Flow, Forge, Seen, SynFlood
+from rig.air.protocol import ArpHole, Ask, BoardAddress, Capture, Flow, Forge, Seen, SynFlood
 from rig.errors import FaultError
 
 pytestmark = pytest.mark.root
@@ -129,6 +133,61 @@ def test_a_forged_rst_closes_the_devices_side_while_the_servers_stays_open(
     seq = asyncio.run(play())
     resets = [line for line in tcpdump.packets() if "Flags [R" in line and f"seq {seq}" in line]
     assert len(resets) == 1
+
+
+def test_a_device_that_believes_says_so_when_asked_and_the_server_does_not_hear(
+    lab: Any, tcpdump: Any
+) -> None:
+    async def play() -> None:
+        tcpdump.start()
+        async with scene(lab) as (air, _watch, server, device):
+            flow = flow_of(server)
+            before = (await air.ask(Ask(board=BOARD, flow=flow))).counts
+            await air.ask(Forge(board=BOARD, flow=flow, what="rst"))
+            with pytest.raises(ConnectionResetError):
+                await received(device)
+            after = (await air.ask(Ask(board=BOARD, flow=flow))).counts
+            assert (before, after) == ({"answered": 1, "reset": 0}, {"answered": 1, "reset": 1})
+            assert state(server) == ESTABLISHED
+
+    before = lab.traces()
+    asyncio.run(play())
+    answers = [line for line in tcpdump.packets() if "10.55.0.2.8928 >" in line]
+    assert any("Flags [R" in line for line in answers), "tcpdump saw no RST of the device's"
+    assert lab.traces() == before
+
+
+def test_a_forged_number_is_right_though_the_segment_takes_long_to_build(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        server, device = await lab.connected()
+        ear = Ear(Bounds([BoardAddress(BOARD, lab.device)]).way(BOARD))
+        build, slow = forge.packet, [3]
+
+        def dawdle(made: forge.Plan) -> bytes:
+            """While the segment is built, the connection goes on: three times."""
+            if slow[0]:
+                slow[0] -= 1
+                server.send(b"meanwhile")
+                select.select([device], [], [], 5)
+                device.recv(100)
+            return build(made)
+
+        monkeypatch.setattr(forge, "packet", dawdle)
+        try:
+            server.send(b"begin")
+            assert await loop.sock_recv(device, 100) == b"begin"
+            await forge.forge(ear, flow_of(server), "rst", "device")
+            with pytest.raises(ConnectionResetError):
+                await received(device)
+        finally:
+            ear.close()
+            server.close()
+            device.close()
+
+    asyncio.run(play())
 
 
 def test_a_forged_fin_ends_only_the_devices_receiving(lab: Any) -> None:

@@ -103,7 +103,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "delay_ms": st.floats(0, 20),
     "loss": st.floats(0, 1),
 }
-ASKED_OF_NOBODY_S = {"forge"}
+ASKS_A_DEVICE = {"forge", "ask"}
 """Commands that wait for a device's answer: left to tests with a device."""
 
 
@@ -112,7 +112,7 @@ def commands() -> st.SearchStrategy[bytes]:
     one_of = []
     for cls in COMMANDS:
         tag = cls.__struct_config__.tag
-        if cls is Begin or tag in ASKED_OF_NOBODY_S:
+        if cls is Begin or tag in ASKS_A_DEVICE:
             continue
         own = {name: FIELDS[name] for name in cls.__struct_fields__ if name in FIELDS}
         extra = {"address": st.just("8.8.8.8")} if tag == "drop" else {}

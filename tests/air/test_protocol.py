@@ -63,7 +63,7 @@ def test_a_flood_is_bounded_by_its_type() -> None:
 
 
 def test_every_fault_that_lasts_says_how_long() -> None:
-    once = {"begin", "count", "heal", "status", "forge", "deauth"}
+    once = {"begin", "count", "heal", "status", "forge", "ask", "deauth"}
     lasting = [cls for cls in COMMANDS if cls.__struct_config__.tag not in once]
     assert all("seconds" in cls.__struct_fields__ for cls in lasting)
     assert len(lasting) == len(COMMANDS) - len(once)

@@ -65,7 +65,7 @@ def test_forged_and_half_open_connections_are_survived_seen_and_taken_back(
     verdict = play(lab, out, "forged-rst", "half-open", "four-tuple-reuse", "--cycles", "1")
     assert verdict["verdict"] == "pass", verdict
     assert [f["asked"] == f["seen"] > 0 for s in verdict["scenarios"] for f in s["faults"]] == (
-        [True] * 4
+        [True] * 7
     )
     history = {entry.n: entry.event for entry in History(out / "history.jsonl")}
     forged = [e for e in history.values() if isinstance(e, FaultSeen) and e.fault == "rst-forged"]

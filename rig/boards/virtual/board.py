@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rig.boards.base import Address, FlashPort, Identity
-from rig.boards.virtual.process import HOLD, RELEASE, mac_address, short_path
+from rig.boards.virtual.process import HOLD, READY, RELEASE, mac_address, short_path
 from rig.errors import BoardError
 
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")
@@ -73,6 +74,7 @@ class VirtualBoard:
         self._firmware = settings.firmware
         self._status: dict[str, Any] = {}
         self._holds: list[asyncio.StreamWriter] = []
+        self._started: socket.socket | None = None
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
 
     @classmethod
@@ -167,11 +169,12 @@ class VirtualBoard:
         """Needless: it says so itself."""
 
     async def __aenter__(self) -> Self:
-        await self._plug_in()
+        await self._find_or_start()
         with contextlib.suppress(OSError), short_path(self.home) as short:
             _, writer = await asyncio.open_unix_connection(f"{short}/control")
             writer.write(HOLD)
             self._holds.append(writer)
+        self._let_go_of_start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -211,6 +214,18 @@ class VirtualBoard:
             writer.close()
 
     async def _plug_in(self) -> None:
+        await self._find_or_start()
+        self._let_go_of_start()
+
+    def _let_go_of_start(self) -> None:
+        """Who starts a board holds it, so that being killed meanwhile leaves none behind."""
+        if self._started is not None:
+            with contextlib.suppress(OSError):
+                self._started.sendall(RELEASE)
+            self._started.close()
+            self._started = None
+
+    async def _find_or_start(self) -> None:
         deadline = asyncio.get_running_loop().time() + START_SECONDS
         while (answer := await self._ask({"do": "status"})) is None:
             said = await self._start()
@@ -233,25 +248,28 @@ class VirtualBoard:
                 f"cannot keep the virtual board in {self.home}: {error.strerror}",
                 hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
             ) from error
-        told, tell = os.pipe()
+        ours, theirs = socket.socketpair()
         where = ["--home", str(self.home), "--number", str(self.number)]
-        with log:
+        with log, theirs:
             process = subprocess.Popen(  # noqa: ASYNC220 - it goes to the background at once
-                [*self._command, *where, "--ready-fd", str(tell)],
+                [*self._command, *where, "--ready-fd", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[tell],
+                pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        os.close(tell)
         try:
-            line = await asyncio.wait_for(asyncio.to_thread(_read_all, told), START_SECONDS)
+            line = await asyncio.wait_for(asyncio.to_thread(_read_line, ours), START_SECONDS)
         except TimeoutError:
             process.kill()
             line = b""
         finally:
             await asyncio.to_thread(process.wait)
+        if line == READY:
+            self._started = ours
+        else:
+            ours.close()
         if not line:
             tail = (self.home / "board.log").read_text(errors="replace").strip().splitlines()
             return {
@@ -262,9 +280,12 @@ class VirtualBoard:
         return dict(json.loads(line))
 
 
-def _read_all(descriptor: int) -> bytes:
-    with open(descriptor, "rb") as pipe:
-        return pipe.readline()
+def _read_line(sock: socket.socket) -> bytes:
+    """What the board says, up to its end: nothing more is said there."""
+    line = b""
+    while not line.endswith(b"\n") and (part := sock.recv(4096)):
+        line += part
+    return line
 
 
 def _wait_for_end(lock: Path) -> None:

@@ -14,6 +14,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -30,6 +31,7 @@ from rig.boards.virtual.wifi import AccessPoint
 from rig.errors import BoardError
 
 _MAX_REQUEST = 4096
+READY = b'{"ready": true}\n'
 HOLD, RELEASE = b'{"do": "hold"}\n', b'{"do": "release"}\n'
 
 
@@ -49,7 +51,8 @@ class Options:
     idle_seconds: float = 3600.0
     """Unplugs itself after this long without a client on control, UART or network."""
     ready: int | None = None
-    """Descriptor on which to say that it is ready, or why not."""
+    """Descriptor of a socket on which to say that it is ready, or why not. Whoever started the
+    board holds it by the other end, until it says `RELEASE` there."""
 
 
 def mac_address(home: Path, number: int) -> bytes:
@@ -127,12 +130,15 @@ class Process:
                 server = await asyncio.start_unix_server(
                     self._client, f"{short}/control", limit=_MAX_REQUEST
                 )
+            starter = None
             try:
                 await self.chip.power(True)
-                self._say_ready()
+                starter = await self._say_ready()
                 await self._until_unplugged()
             finally:
                 server.close()
+                if starter is not None:
+                    starter.cancel()
                 for writer in list(self._clients):
                     writer.close()
                 await self.chip.power(False)
@@ -149,10 +155,15 @@ class Process:
         self._broken = error
         self._over.set()
 
-    def _say_ready(self) -> None:
-        if self._options.ready is not None:
-            os.write(self._options.ready, b'{"ready": true}\n')
-            os.close(self._options.ready)
+    async def _say_ready(self) -> asyncio.Task[None] | None:
+        """Tell whoever started the board, who holds it from then on."""
+        if self._options.ready is None:
+            return None
+        sock = socket.socket(fileno=self._options.ready)
+        sock.sendall(READY)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        self._holders.add(writer)
+        return asyncio.create_task(self._client(reader, writer))
 
     async def _until_unplugged(self) -> None:
         while not self._over.is_set():
