@@ -339,6 +339,9 @@ class Frame(Event):
     `head` the first 32 bytes of any other frame in hex (of a control frame all). `message` is the
     parsed JSON object of a text frame (absent when it is not one or too large), `type` its `type`
     field.
+
+    With `sealed` it is no frame of its own: it is what was inside the binary frame with that event
+    number (noise generation), as the rig's own server read or wrote it; `size` is the plaintext's.
     """
 
     conn: int
@@ -353,6 +356,22 @@ class Frame(Event):
     message: dict[str, Any] | None = None
     close_code: int | None = None
     close_reason: str | None = None
+    sealed: int | None = None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealBroken(Event):
+    """A binary frame of the device did not open on the rig's own noise channel.
+
+    `frame` is that frame's event number; `lost` whether a fault kept earlier frames from the rig,
+    so that none after them can open.
+    """
+
+    conn: int
+    frame: int
+    text: str
+    lost: bool = False
 
 
 @_event

@@ -38,7 +38,8 @@ NUMBERS: Final[dict[OpcodeName, int]] = {name: int(number) for number, name in N
 
 @dataclass(frozen=True, slots=True)
 class RawFrame:
-    """A frame as read: `payload` holds its first `KEEP` bytes, unmasked; `size` is its true size.
+    """A frame as read: `payload` holds its first bytes (`KEEP`, unless the reader keeps more),
+    unmasked; `size` is its true size.
 
     `compressed`: its first reserved bit is set (permessage-deflate), so the payload is no text.
     """
@@ -91,8 +92,10 @@ class FrameReader:
     After an error nothing more is read, as frame boundaries are lost.
     """
 
-    def __init__(self, *, compressed: bool = False) -> None:
-        """`compressed`: permessage-deflate was agreed, so reserved bit 1 may be set."""
+    def __init__(self, *, compressed: bool = False, keep: int = KEEP) -> None:
+        """`compressed`: permessage-deflate was agreed, so reserved bit 1 may be set. `keep`: bytes
+        of a payload that are kept."""
+        self._keep = keep
         self.error: str | None = None
         self._reserved = _Reserved()
         self._decoder = FrameDecoder(
@@ -133,7 +136,7 @@ class FrameReader:
                 payload = piece.payload
                 assert isinstance(payload, bytes)
                 self._size += len(payload)
-                room = KEEP - len(self._kept)
+                room = self._keep - len(self._kept)
                 if room > 0:
                     self._kept += payload[:room]
                 if piece.frame_finished:

@@ -1,7 +1,7 @@
-"""Messages a legacy Sendspin server sends, as JSON bytes, and binary media frames.
+"""Messages a Sendspin server sends, as JSON bytes, and binary media frames.
 
-Fields and units as in the Sendspin specification before the noise generation; clocks are integers
-in microseconds.
+Fields and units as in the Sendspin specification before the noise generation, and as in 1.0.0-rc1
+(`server_activate`, `media` with `send_ahead_us`); clocks are integers in microseconds.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ def server_hello(
         "active_roles": list(active_roles),
         "connection_reason": connection_reason,
     }
+
+
+def server_activate(
+    activities: Sequence[str] = (), active_roles: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Payload of server/activate (noise): `playback`, `pairing` or nothing, and the roles."""
+    return {"activities": list(activities), "active_roles": list(active_roles)}
 
 
 def server_time(
@@ -100,6 +107,12 @@ def group_update(
     return {"group_id": group_id, "group_name": group_name, "playback_state": playback_state}
 
 
-def media(timestamp_us: int, data: bytes, *, binary_id: int = AUDIO_ID) -> bytes:
-    """A binary message: one id byte, a big-endian int64 timestamp in us, the data."""
-    return bytes((binary_id,)) + timestamp_us.to_bytes(8, "big", signed=True) + data
+def media(
+    timestamp_us: int, data: bytes, *, binary_id: int = AUDIO_ID, send_ahead_us: int | None = None
+) -> bytes:
+    """A binary message: one id byte, a big-endian int64 timestamp in us, the data.
+
+    Audio of the noise generation has a big-endian uint32 `send_ahead_us` before the data.
+    """
+    ahead = b"" if send_ahead_us is None else send_ahead_us.to_bytes(4, "big")
+    return bytes((binary_id,)) + timestamp_us.to_bytes(8, "big", signed=True) + ahead + data

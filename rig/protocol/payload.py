@@ -134,3 +134,23 @@ def frame_event(
         close_reason=reason,
     )
     return event, wrong
+
+
+def sealed_event(
+    conn: int, sender: Sender, message_id: int, data: bytes, t: int, sealed: int
+) -> Frame:
+    """What was inside the binary frame with event number `sealed`; `message_id` 0 is JSON."""
+    text = message_id == 0
+    message = parse_message(data) if text else Message(type=None, message=None)
+    return Frame(
+        t=t,
+        conn=conn,
+        sender=sender,
+        opcode="text" if text else "binary",
+        size=len(data) if text else 1 + len(data),
+        text=data[:KEEP].decode("utf-8", "replace") if text else None,
+        head=None if text else (bytes((message_id,)) + data[:31]).hex(),
+        type=message["type"],
+        message=message["message"],
+        sealed=sealed,
+    )

@@ -19,6 +19,7 @@ WIRE: tuple[type[Event], ...] = (
     ev.Frame,
     ev.EarlyBytes,
     ev.WireError,
+    ev.SealBroken,
     ev.TcpFin,
     ev.TcpReset,
     ev.ConnectionClosed,
@@ -51,7 +52,7 @@ class Step:
 def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterator[Step]:
     """The steps of a history, or of one connection with all that concerns every one of them."""
     start: int | None = None
-    for entry in entries:
+    for entry in opened(entries):
         conn = getattr(entry.event, "conn", None)
         if connection is not None and conn not in (None, connection):
             continue
@@ -61,6 +62,22 @@ def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterato
         start = entry.event.t if start is None else start
         arrow, words, loud = told
         yield Step(entry.n, (entry.event.t - start) / 1e6, conn, arrow, words, loud)
+
+
+def opened(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries without those binary frames whose inside the very next one tells."""
+    held: Entry | None = None
+    for entry in entries:
+        inside = isinstance(entry.event, ev.Frame) and entry.event.sealed
+        if held is not None and inside != held.n:
+            yield held
+        held = None
+        if isinstance(entry.event, ev.Frame) and entry.event.opcode == "binary" and not inside:
+            held = entry
+        else:
+            yield entry
+    if held is not None:
+        yield held
 
 
 def _told(event: Event) -> tuple[Arrow, str, bool] | None:
@@ -75,6 +92,8 @@ def _told(event: Event) -> tuple[Arrow, str, bool] | None:
             return _side(sender), _frame(frame), False
         case ev.EarlyBytes() as early:
             return "left", f"{early.type or early.head[:24]} BEFORE THE UPGRADE ANSWER", True
+        case ev.SealBroken(frame=frame, text=text):
+            return "mark", f"event {frame} is no seal of this connection: {text}", True
         case ev.WireError(sender=sender, text=text):
             return _side(sender), f"no WebSocket: {text}", True
         case ev.TcpFin(sender=sender):
@@ -117,6 +136,8 @@ def _side(sender: str) -> Arrow:
 
 def _frame(frame: ev.Frame) -> str:
     words = frame.type or frame.opcode
+    if frame.sealed is not None:
+        words = f"{words}, sealed"
     if frame.opcode == "close" and frame.close_code is not None:
         words += f" {frame.close_code} {frame.close_reason or ''}".rstrip()
     return f"{words} ({frame.size} B)"

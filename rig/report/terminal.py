@@ -205,7 +205,10 @@ def in_words(event: Event) -> str:
             return f"connection {event.conn}: upgrade answered {event.status}"
         case ev.Frame():
             side = "<-" if event.sender == "device" else "->"
-            return f"connection {event.conn}: {side} {event.type or event.opcode} ({event.size} B)"
+            size = f"{event.size} B" + (", sealed" if event.sealed is not None else "")
+            return f"connection {event.conn}: {side} {event.type or event.opcode} ({size})"
+        case ev.SealBroken():
+            return f"connection {event.conn}: event {event.frame}: {event.text}"
         case ev.EarlyBytes():
             what = event.type or event.head[:24]
             return f"connection {event.conn}: <- {what} ({event.size} B) before the upgrade answer"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,6 +24,7 @@ from rig.protocol.names import GREETING, SERVER_GREETING, Generation
 from rig.servers.inbox import Inbox
 from rig.servers.line import Line
 from rig.servers.performing import Performer, ScriptedPerformer
+from rig.servers.sealing import Sealing
 
 ANSWER_BOUND: Final = 65_536
 """Bytes waiting to be sent above which nothing more is answered by itself."""
@@ -35,10 +37,12 @@ class Connection:
     """A connection to the device, with its own server id, name and clock.
 
     Switches, to be set at any time: `answer_hello` (greet as soon as the device does),
-    `answer_time` (answer client/time), `answer_ping`, `answer_fin` (end in order when the device
-    ends). All waits take seconds and return None when they are over or the connection is.
+    `answer_time` (answer client/time), `answer_ping`, `answer_close`, `answer_fin` (end in order
+    when the device ends). All waits take seconds and return None when they, or the connection, are
+    over.
 
-    `line` is the connection below, with every fault that the link can make.
+    `line` is the connection below, with every fault that the link can make. With a device of the
+    noise generation `send` seals, and what is inside the device's frames is heard as its messages.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Connection:
         self.answer_hello = answer_hello
         self.answer_time = answer_time
         self.answer_ping = True
+        self.answer_close = True
         self.answer_fin = True
         self.greeted = 0
         """How often this server has greeted."""
@@ -72,6 +77,10 @@ class Connection:
         self._request = request
         self._upgrade_due = False
         self._inbox = Inbox()
+        self._sealing = Sealing(line, name)
+        self._commands: list[str] = []
+        self._close_sent = False
+        self._activation: Callable[[], None] | None = None
         line.on_event = self._happened
         line.start()
 
@@ -128,39 +137,79 @@ class Connection:
             self.line.send(answer[: len(answer) // 2])
             return
         self.line.send(self._request[: len(self._request) // 2])
+    async def introduce(self, timeout: float = 5.0) -> bool:
+        """Noise: shake hands and exchange hellos, up to the activation; legacy: nothing to do.
+
+        Whether the device played its part within `timeout` s of each step that is waited for.
+        """
+        if await self.wait_hello(timeout) is None:
+            return False
+        if self.generation != "noise":
+            return True
+        self._challenge()
+        if self._sealing.hello is None:
+            await self.expect(GREETING, timeout)
+        return self._sealing.hello is not None
+
+    def _challenge(self) -> None:
+        if self.hello is not None:
+            self._sealing.challenge(self.hello)
 
     def greet(
         self, payload: Mapping[str, Any] | None = None, *, without: str | None = None, **fields: Any
     ) -> None:
-        """Send server/hello.
+        """Let the device in: legacy server/hello; noise server/activate, after all before it.
 
         `fields` change single fields (`version=2`), `without` leaves one out, `payload` replaces
-        all of it.
+        all of it. In noise it goes out as soon as the device has said hello.
         """
-        if payload is None:
+        if self.generation == "noise" and self._sealing.hello is None:
+            self._activation = partial(self._greet, payload, without, fields)
+            self._challenge()
+            return
+        self._greet(payload, without, fields)
+
+    def _greet(
+        self, payload: Mapping[str, Any] | None, without: str | None, fields: Mapping[str, Any]
+    ) -> None:
+        if payload is None and self.generation == "noise":
+            payload = self._sealing.activation(self.connection_reason)
+        elif payload is None:
             payload = messages.server_hello(
                 self.server_id, self.name, connection_reason=self.connection_reason
             )
-        body = {key: value for key, value in payload.items() if key != without} | fields
+        body = {key: value for key, value in payload.items() if key != without} | dict(fields)
         self.greeted += 1
-        self.send(SERVER_GREETING, body)
+        self.send("server/activate" if self.generation == "noise" else SERVER_GREETING, body)
 
     # -- talking ----------------------------------------------------------------------------
 
     def send(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Send a message as JSON text."""
-        self.send_text(messages.encode(kind, payload))
+        """Send a message: as JSON text, or sealed where the channel is."""
+        if self._sealing.ready:
+            self._sealing.send(messages.encode(kind, payload))
+        else:
+            self.send_text(messages.encode(kind, payload))
+
+    def send_audio(self, timestamp_us: int, data: bytes) -> None:
+        """Send a chunk of audio to be heard at `timestamp_us` of this server's clock."""
+        if self._sealing.ready:
+            ahead = max(0, timestamp_us - self.clock_us())
+            chunk = messages.media(timestamp_us, data, send_ahead_us=ahead)
+            self._sealing.send(chunk[1:], message_id=chunk[0])
+        else:
+            self.send_binary(messages.media(timestamp_us, data))
 
     def command_volume(self, volume: int) -> None:
         """Set the player's volume, 0 to 100; a device answers with a client/state that shows it."""
         self.send("server/command", messages.volume_command(volume))
 
     def send_text(self, data: bytes | str) -> None:
-        """Send a text frame with any content, JSON or not, UTF-8 or not."""
+        """Send a text frame, never sealed, with any content, JSON or not, UTF-8 or not."""
         self.send_frame("text", data.encode() if isinstance(data, str) else data)
 
     def send_binary(self, data: bytes) -> None:
-        """Send a binary frame."""
+        """Send a binary frame, as it is."""
         self.send_frame("binary", data)
 
     def say(self) -> None:
@@ -173,6 +222,7 @@ class Connection:
 
     def close_frame(self, code: int | None = 1000, reason: str = "") -> None:
         """Send a WebSocket Close; the connection stays until an end is given to it."""
+        self._close_sent = True
         self.line.send(encode_close(code, reason, mask=os.urandom(4)))
 
     def send_frame(
@@ -209,6 +259,21 @@ class Connection:
             timeout=timeout,
             where=lambda frame: frame.sender == "device" and frame.type == kind,
         )
+
+    async def expect_state(self, *, timeout: float = 5.0, **player: object) -> Frame | None:
+        """The device's next client/state whose player shows these values (`volume=30`)."""
+
+        def shows(frame: Frame) -> bool:
+            if frame.sender != "device" or frame.type != "client/state":
+                return False
+            return player.items() <= _player(frame).items()
+
+        return await self._inbox.next(Frame, timeout=timeout, where=shows)
+
+    @property
+    def commands(self) -> list[str]:
+        """The player commands the device takes, as its hello (legacy) or its state (noise) says."""
+        return self._commands
 
     async def expect_frame(
         self, opcode: OpcodeName | None = None, timeout: float = 5.0
@@ -251,6 +316,16 @@ class Connection:
             self.line.fin()
         if getattr(event, "sender", "device") == "device":
             self._inbox.put(entry)
+        plain = self._sealing.take(entry)
+        if plain is not None:
+            self._happened_inside(plain)
+
+    def _happened_inside(self, entry: Entry) -> None:
+        """What was inside a sealed frame is heard like any message."""
+        event = entry.event
+        if isinstance(event, Frame) and event.sender == "device":
+            self._answer(event)
+            self._inbox.put(entry)
 
     def _asked(self) -> None:
         """An upgrade request has crossed; if it is the device's and due, it is answered."""
@@ -258,15 +333,24 @@ class Connection:
             self.line.send(upgrade_answer(self.line.asked_key or ""))
 
     def _answer(self, frame: Frame) -> None:
+        if frame.type in ("client/hello", "client/state"):
+            told = _player(frame).get("supported_commands")
+            self._commands = [*map(str, told)] if isinstance(told, list) else self._commands
         if self.hello is None and (generation := generation_of(frame.type)) is not None:
             self.generation = generation
             self.hello = frame
         if self.line.backlog > ANSWER_BOUND:
             return  # it asks and does not read
-        if frame.type == GREETING and self.answer_hello and not self.greeted:
+        inside = frame.sealed is not None
+        if inside and frame.type == GREETING and self._activation is not None:
+            activate, self._activation = self._activation, None
+            activate()
+        elif not inside and frame is self.hello and self.answer_hello and not self.greeted:
             self.greet()
         elif frame.type == "client/time" and self.answer_time:
             self._answer_time(frame)
+        elif frame.opcode == "close" and self.answer_close and not self._close_sent:
+            self.close_frame(1000)
         elif frame.opcode == "ping" and self.answer_ping and frame.head is not None:
             self.send_frame("pong", bytes.fromhex(frame.head))
 
@@ -310,3 +394,11 @@ class Connection:
         _trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _player(frame: Frame) -> dict[str, Any]:
+    """The player's part of a client/hello or client/state, as far as there is one."""
+    payload = (frame.message or {}).get("payload")
+    body = payload if isinstance(payload, dict) else {}
+    player = body.get("player", body.get("player@v1_support"))
+    return player if isinstance(player, dict) else {}

@@ -28,6 +28,7 @@ class Line(Protocol):
     """Whether the device dialled: then the server answers the upgrade."""
     closed: bool
     on_event: Callable[[Entry], None] | None
+    on_bytes: Callable[[bytes], None] | None
 
     @property
     def asked_key(self) -> str | None:
@@ -42,6 +43,10 @@ class Line(Protocol):
     @property
     def unacknowledged(self) -> int:
         """Bytes sent that the device's TCP has not acknowledged."""
+        ...
+
+    def record(self, event: Event) -> int:
+        """Put an event into the history: its number."""
         ...
 
     def start(self) -> None:

@@ -95,6 +95,13 @@ class ScriptedServer:
                 f"connection {connection.conn}: no opening message within {timeout:g} s",
                 hint="the device accepted the upgrade and kept silent: see its serial log",
             )
+        if not await connection.introduce(timeout):
+            connection.close()
+            raise ServerError(
+                f"connection {connection.conn}: no client/hello within {timeout:g} s of the noise "
+                "handshake",
+                hint="`rig wire` shows how far the opening came; see also its serial log",
+            )
         return connection
 
     async def aclose(self) -> None:

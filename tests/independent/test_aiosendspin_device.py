@@ -14,6 +14,7 @@ from rig.checks.stretch import Stretch, run_check
 from rig.history import History
 from rig.history import events as ev
 from rig.link import Link
+from rig.protocol.sealed import b64url
 from rig.scenarios import Stage, get_scenario
 from rig.scenarios.device import Device as Learned
 from rig.scenarios.stage import Sockets
@@ -27,25 +28,61 @@ def verdict(record: Any, check: str) -> Verdict:
     return run_check(get_check(check), Stretch(History(record.store.path), 1)).verdict
 
 
-async def test_the_scripted_server_hears_its_noise_opening(record: Any, link: Link) -> None:
+async def test_the_scripted_server_opens_it_in_order_and_records_what_is_sealed(
+    record: Any, link: Link
+) -> None:
     async with ScriptedServer(link) as server:
         connection = await server.open()
         assert connection.generation == "noise"
-        assert connection.greeted == 0, "a sealed generation is not greeted in the clear"
-    first = record.of(ev.Frame)[0]
-    assert (first.sender, first.type) == ("device", "client/init")
-    assert verdict(record, "opening_first") is Verdict.PASS
-    assert verdict(record, "nothing_before_upgrade") is Verdict.PASS
+        state = await connection.expect("client/state")
+        assert state is not None
+        pings = record.of(ev.Frame)
+    clear = [frame.type for frame in pings if frame.opcode == "text" and frame.sealed is None]
+    assert clear == ["client/init", "server/init", "noise/handshake", "noise/handshake"]
+    sealed = [frame.type for frame in pings if frame.sealed is not None]
+    assert sealed[:4] == ["server/hello", "client/hello", "server/activate", "client/state"]
+    for frame in pings:
+        if frame.sealed is not None:
+            carrier = record.events[frame.sealed - 1]
+            assert (carrier.opcode, carrier.sender) == ("binary", frame.sender)
+            assert carrier.type is None
+    for check in ("opening_first", "noise_opening_order", "noise_seals_open", "state_first"):
+        assert verdict(record, check) is Verdict.PASS, check
 
 
-async def test_it_ends_a_connection_that_greets_it_in_the_clear(record: Any, link: Link) -> None:
+async def test_no_key_of_the_channel_is_in_the_history(record: Any, link: Link) -> None:
     async with ScriptedServer(link) as server:
         connection = await server.open()
-        connection.greet()
-        close = await connection.expect_frame("close", 10)
-        assert close is not None
-        assert close.close_code == 1000
-    assert "client/hello" not in {frame.type for frame in record.of(ev.Frame)}
+        channel = connection._sealing._channel
+        await connection.expect("client/state")
+    written = record.store.path.read_bytes()
+    assert channel.server_id.encode() in written
+    for form in (channel._private, channel._private.hex().encode(), b64url(channel._private)):
+        assert (form if isinstance(form, bytes) else form.encode()) not in written
+
+
+async def test_clear_text_after_the_handshake_ends_the_connection(record: Any, link: Link) -> None:
+    async with ScriptedServer(link) as server:
+        connection = await server.open()
+        connection.send_text(b'{"type":"server/state","payload":{}}')
+        assert await connection.wait_closed(10) is not None
+
+
+async def test_it_plays_what_the_scripted_server_seals(link: Link, device: Any) -> None:
+    async with ScriptedServer(link) as server:
+        connection = await server.open(connection_reason="playback")
+        await connection.expect("client/state")
+        player = {"codec": "pcm", "sample_rate": 48000, "channels": 2, "bit_depth": 16}
+        times = 0
+        while times < 8 and await connection.expect("client/time", 5):
+            times += 1
+        connection.send("stream/start", {"player": player, "server_transmitted": 0})
+        for number in range(100):
+            due = connection.clock_us() + 300_000 + number * 20_000
+            connection.send_audio(due, b"\1\0\2\0" * 960)
+        async with asyncio.timeout(10):
+            _when, pcm, *_ = await device.heard.get()
+    assert any(pcm)
 
 
 async def test_aiosendspin_serves_it_sealed_and_the_tap_sees_only_the_opening_in_the_clear(
