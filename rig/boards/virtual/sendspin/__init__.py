@@ -1,4 +1,4 @@
-"""A Sendspin client (sendspin-cpp, legacy generation) in four versions, as a model.
+"""A Sendspin client (sendspin-cpp) in five versions, as a model.
 
-`versions` says in one table what the four do differently; the rest is the same code for all.
+`versions` says in one table what they do differently; the rest is the same code for all.
 """

@@ -11,6 +11,7 @@ from rig.boards.virtual.sendspin.connection import ServerConnection
 from rig.boards.virtual.sendspin.messages import JsonObject
 from rig.boards.virtual.sendspin.nursery import NurseryManager
 from rig.boards.virtual.sendspin.pair import PairManager
+from rig.boards.virtual.sendspin.player import Player
 from rig.boards.virtual.sendspin.time_burst import TimeBurst
 from rig.boards.virtual.sendspin.versions import Version
 from rig.boards.virtual.system import System
@@ -30,11 +31,14 @@ class Client:
 
     def __init__(self, system: System, version: Version) -> None:
         self.version = version
+        self.mac = system.mac
         self._system = system
         self._volume = 50
         self._muted = False
         self._events: deque[Callable[[], None]] = deque(maxlen=EVENTS)
+        self._activates: deque[tuple[ServerConnection, JsonObject]] = deque(maxlen=EVENTS)
         self._group: JsonObject = {}
+        self._player = Player(self)
         self._burst = TimeBurst(self)
         self._manager: NurseryManager | PairManager = (
             NurseryManager(self) if version.nursery else PairManager(self)
@@ -60,11 +64,14 @@ class Client:
 
     def loop(self) -> None:
         """A turn of the main loop."""
+        for _ in range(len(self._activates)):
+            self._on_activate(*self._activates.popleft())
         self._manager.loop()
         if self._manager.current is not None:
             self._burst.loop(self._manager.current)
         for _ in range(len(self._events)):
             self._events.popleft()()
+        self._player.loop()
 
     def publish_state(self) -> None:
         """Queue a `client/state` for the current server, if it is established."""
@@ -73,8 +80,14 @@ class Client:
 
     def publish_state_to(self, connection: ServerConnection) -> None:
         """Queue a `client/state`, if the connection's handshake is complete."""
-        if connection.is_connected and connection.is_handshake_complete:
-            connection.send_text(messages.client_state(self._volume, self._muted))
+        if not connection.is_connected or not connection.is_handshake_complete:
+            return
+        available = None
+        if self.version.noise:
+            if not connection.roles:
+                return
+            available = self._player.offset is not None
+        connection.send_text(messages.client_state(self._volume, self._muted, available))
 
     def turn_volume(self) -> None:
         """A step of the volume key: each is published."""
@@ -89,12 +102,13 @@ class Client:
     def cleanup(self) -> None:
         """The current connection is gone: forget what belonged to it."""
         self._burst.reset()
+        self._player.reset()
         self._events.clear()
 
     def hello(self) -> bytes:
         """The `client/hello`."""
         software = self._system.image.descriptor.version
-        return messages.client_hello(self._system.mac, software, with_mac=self.version.nursery)
+        return messages.client_hello(self.mac, software, self.version)
 
     # -- HTTP task --------------------------------------------------------------------------------
 
@@ -106,6 +120,11 @@ class Client:
             return
         payload = messages.payload_of(root)
         match root.get("type"):
+            case "server/hello" if connection.noise is not None:
+                if isinstance(self._manager, NurseryManager):
+                    self._manager.on_introduced(connection)
+            case "server/activate" if connection.noise is not None:
+                self._activates.append((connection, payload))
             case "server/hello":
                 self._on_server_hello(connection, payload)
             case "server/time":
@@ -115,26 +134,33 @@ class Client:
             case "group/update":
                 self._events.append(lambda: self._on_group_update(payload))
             case "stream/start":
-                self.log("D", "client", "Stream Started")
+                self._player.start()
             case "stream/end" | "stream/clear" as kind:
-                roles = payload.get("roles", ["player", "artwork", "visualizer"])
-                verb = "ended" if kind == "stream/end" else "clear"
-                flags = " ".join(
-                    f"{role}:{int(role in str(roles))}"
-                    for role in ("player", "artwork", "visualizer")
-                )
-                self.log("D", "client", f"Stream {verb} - {flags}")
+                self._on_stream(kind, payload)
             case "server/state":
                 pass
             case kind:
                 name = kind[:64] if isinstance(kind, str) else "unknown"
                 self.log("W", "client", f"Unhandled server message type: {name}")
 
+    def _on_stream(self, kind: str, payload: JsonObject) -> None:
+        roles = str(payload.get("roles", ["player", "artwork", "visualizer"]))
+        verb = "ended" if kind == "stream/end" else "clear"
+        known = ("player", "artwork", "visualizer")
+        flags = " ".join(f"{role}:{int(role in roles)}" for role in known)
+        self.log("D", "client", f"Stream {verb} - {flags}")
+        if "player" in roles and kind == "stream/end":
+            self._player.end()
+        elif "player" in roles:
+            self._player.clear()
+
     def on_binary(self, data: bytes) -> None:
-        """Audio and pictures are taken and dropped; unknown kinds are warned of."""
+        """Audio goes to the player, pictures nowhere; unknown kinds are warned of."""
         if len(data) < 2:
             return
         role, slot = data[0] >> 2, data[0] & 3
+        if role == 1 and not slot:
+            self._player.take(data)
         if role == 1 and slot:
             self.log("W", "client", f"Unknown player binary slot {slot}")
         elif role not in (1, 2, 4):  # player, artwork, visualizer
@@ -151,21 +177,65 @@ class Client:
         self.log("D", "client", text)
         self._manager.on_server_hello(connection, hello)
 
+    def _on_activate(self, connection: ServerConnection, payload: JsonObject) -> None:
+        """`server/activate`: is it admissible under the Sentinel PSK with unpaired access?"""
+        noise, manager = connection.noise, self._manager
+        activities, roles = payload.get("activities"), payload.get("active_roles")
+        if noise is None or not isinstance(manager, NurseryManager):
+            return
+        if not isinstance(activities, list) or not set(activities) <= {"playback", "pairing"}:
+            self.log("W", "conn_mgr", "server/activate inadmissible: closing with unauthorized")
+            manager.drop(connection, "unauthorized")
+            return
+        if "pairing" in activities:  # only by the Pairing PSK, which nobody has
+            connection.send_text(messages.pair_abort("method_not_supported"))
+            return
+        before = connection.roles
+        if isinstance(roles, list):
+            connection.roles = [str(role) for role in roles]
+        reason = "playback" if activities else "discovery"
+        connection.server = messages.ServerHello(noise.server_id, "", reason)
+        connection.hello_received = True
+        if connection is manager.current:
+            self.on_admitted(connection)
+            if connection.roles != before:
+                self.publish_state_to(connection)
+
+    def on_admitted(self, connection: ServerConnection) -> None:
+        """It is the current one: in noise the server that last played is remembered by that."""
+        server = connection.server
+        if self.version.noise and server is not None and server.reason == "playback":
+            self._remember(server.server_id)
+
+    def _remember(self, server_id: str) -> None:
+        last = messages.fnv1(server_id)
+        if last == self._manager.last_played:
+            return
+        self._manager.last_played = last
+        self._system.nvs().put(NVS_NAMESPACE, NVS_LAST_SERVER, last)
+        text = f"Persisted last played server: {server_id} (hash: 0x{last:08X})"
+        self.log("D", "client", text)
+
     def _on_server_time(
         self, connection: ServerConnection, payload: JsonObject, received: int
     ) -> None:
-        max_error = messages.server_time(payload, received)
-        if max_error is None:
+        measured = messages.server_time(payload, received)
+        if measured is None:
             self.log("E", "protocol", "Invalid server/time message")
             return
         # v0.7.0 takes only the current connection's answers; before, anyone's were taken for it.
         source = connection.address if self.version.nursery else None
-        self._events.append(lambda: self._on_time_response(source, max_error))
+        self._events.append(lambda: self._on_time_response(source, *measured))
 
-    def _on_time_response(self, source: int | None, max_error: int) -> None:
+    def _on_time_response(self, source: int | None, max_error: int, offset: int) -> None:
         current = self._manager.current
-        if current is not None and source in (None, current.address):
-            self._burst.on_response(current, max_error)
+        if current is None or source not in (None, current.address):
+            return
+        best = self._burst.on_response(current, max_error, offset)
+        if best is not None:
+            synchronized, self._player.offset = self._player.offset is not None, best
+            if self.version.noise and not synchronized:
+                self.publish_state_to(current)  # available from here on
 
     def _on_server_command(self, payload: JsonObject) -> None:
         player = payload.get("player")
@@ -191,12 +261,9 @@ class Client:
     def _on_group_update(self, payload: JsonObject) -> None:
         self._group |= payload
         current = self._manager.current
-        if payload.get("playback_state") == "playing" and current is not None and current.server:
-            server_id = current.server.server_id
-            last = self._manager.last_played = messages.fnv1(server_id)
-            self._system.nvs().put(NVS_NAMESPACE, NVS_LAST_SERVER, last)
-            text = f"Persisted last played server: {server_id} (hash: 0x{last:08X})"
-            self.log("D", "client", text)
+        playing = payload.get("playback_state") == "playing" and not self.version.noise
+        if playing and current is not None and current.server:
+            self._remember(current.server.server_id)
         state, group, name = (
             str(self._group.get(key) or unset)[:64]
             for key, unset in (

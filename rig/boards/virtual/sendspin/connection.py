@@ -14,6 +14,7 @@ from rig.boards.virtual import websocket
 from rig.boards.virtual.cpu import HeapObject, Pointer, call
 from rig.boards.virtual.httpd import ESP_ERR_NO_MEM, ESP_OK, Frame, Httpd
 from rig.boards.virtual.sendspin import messages
+from rig.boards.virtual.sendspin.noise import Abort, Responder
 from rig.boards.virtual.sendspin.versions import Version, WorkHolds
 
 HEAP = 160 * 1024
@@ -27,6 +28,7 @@ class Device(Protocol):
 
     version: Version
     httpd: Httpd
+    mac: bytes
 
     def micros(self) -> int:
         """esp_timer, microseconds."""
@@ -47,6 +49,9 @@ class Device(Protocol):
 
     def publish_state_to(self, connection: ServerConnection) -> None:
         """Queue a `client/state`, if the connection's handshake is complete."""
+
+    def on_admitted(self, connection: ServerConnection) -> None:
+        """It is the current one from now on."""
 
     def cleanup(self) -> None:
         """The current connection is gone: forget what belonged to it."""
@@ -91,6 +96,8 @@ class ServerConnection(HeapObject):
         self.pending_time = False
         self.provisional = device.micros()
         """When it was taken over, esp_timer microseconds."""
+        self.noise = Responder(device.mac) if device.version.noise else None
+        self.roles: list[str] = []
         self._is_text = True
         self._payload = bytearray()
 
@@ -126,6 +133,12 @@ class ServerConnection(HeapObject):
 
         return self._device.httpd.queue_work(async_send_text)
 
+    def wrapped(self, text: bytes) -> tuple[int, bytes]:
+        """Opcode and payload of the frame that carries `text`: sealed once there is a seal."""
+        if self.noise is not None and self.noise.established:
+            return websocket.BINARY, self.noise.seal(text)
+        return websocket.TEXT, text
+
     def send_time(self) -> bool:
         """Queue a `client/time`; its text is made as late as it can be, by the work itself."""
         if not self.is_connected:
@@ -155,6 +168,9 @@ class ServerConnection(HeapObject):
             if on_complete:
                 on_complete()
 
+        if self.noise is not None and not self.noise.established:
+            close(True)  # what cannot be sealed is not said
+            return
         goodbye = messages.client_goodbye(reason)
         self.send_text(goodbye, before_hello=True, on_complete=close)
 
@@ -209,10 +225,43 @@ class ServerConnection(HeapObject):
         self._payload.clear()
         if not self.dispatch:
             return
-        if self._is_text:
+        if self.noise is not None:
+            self._unseal(self.noise, data, received)
+        elif self._is_text:
             self._device.on_text(self, data, received)
         else:
             self._device.on_binary(data)
+
+    def _unseal(self, noise: Responder, data: bytes, received: int) -> None:
+        """A message of the noise generation: a step of the handshake, or what is in the seal."""
+        try:
+            if self._is_text == noise.established:
+                kind = "clear text" if self._is_text else "a sealed frame"
+                raise Abort("connection", f"{kind} at the wrong time, closing")
+            if self._is_text:
+                answer = noise.handshake(data)
+                if answer is not None:
+                    self.send_text(answer, before_hello=True, on_complete=self._shaken)
+                return
+            message = noise.open(data)
+        except Abort as abort:
+            self._device.log("W", *abort.args)
+            self.dispatch = False
+            self.trigger_close()
+            return
+        if message is None:
+            return
+        if message[0]:
+            self._device.on_binary(message)
+        else:
+            self._device.on_text(self, message[1:], received)
+
+    def _shaken(self, success: bool) -> None:
+        """The handshake's last message is out: from here on everything is sealed."""
+        if success and self.noise is not None:
+            self.noise.established = True
+            text = f"Noise handshake complete: server_id={self.noise.server_id} psk_category=2"
+            self._device.log("I", "noise_handshake", text)
 
 
 async def _send_text(
@@ -230,8 +279,8 @@ async def _send_text(
         sent = fd is not None and await httpd.ws_send(fd, websocket.TEXT, text) == ESP_OK
         if on_complete:
             on_complete(sent)
-    elif fd is not None:
-        sent = await httpd.ws_send(fd, websocket.TEXT, text) == ESP_OK
+    elif fd is not None and connection is not None:
+        sent = await httpd.ws_send(fd, *connection.wrapped(text)) == ESP_OK
         if on_complete:
             on_complete(sent)
 
@@ -243,4 +292,4 @@ async def _send_time(work: _Work) -> None:
     if work.device.version.hello_gate and not connection.hello_sent:
         return
     text = messages.client_time(work.device.micros())
-    await work.device.httpd.ws_send(connection.fd, websocket.TEXT, text)
+    await work.device.httpd.ws_send(connection.fd, *connection.wrapped(text))

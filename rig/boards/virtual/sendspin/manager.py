@@ -65,5 +65,6 @@ class Manager:
             why, switch = "Current server matches last played server, keeping", False
         else:
             why, switch = "Default handoff decision: keep existing", False
-        self._log("D", why)
+        if not self._device.version.noise:
+            self._log("D", why)
         return switch

@@ -6,9 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from rig.boards.virtual.sendspin.versions import Version
+
 JsonObject = dict[str, Any]
 
 GOODBYE_ANOTHER_SERVER = "another_server"
+GOODBYE_CONCURRENT = "concurrent_attempt"
+BUFFER_CAPACITY = 100_000
+"""Bytes of audio that wait to be played."""
 COMMANDS = ("play", "pause", "stop", "next", "previous", "volume", "mute", "shuffle", "unshuffle")
 """Controller commands that the console's `command` takes (some of them)."""
 
@@ -17,15 +22,25 @@ def _message(kind: str, payload: JsonObject) -> bytes:
     return json.dumps({"type": kind, "payload": payload}, separators=(",", ":")).encode()
 
 
-def client_hello(mac: bytes, software_version: str, *, with_mac: bool) -> bytes:
-    """`client/hello`; the client's id is its MAC address, so it survives reboots."""
+def client_init(client_id: str, suite: str) -> bytes:
+    """`client/init` (noise)."""
+    return _message("client/init", {"client_id": client_id, "version": 1, "suite": suite})
+
+
+def noise_handshake(data: str) -> bytes:
+    """`noise/handshake` message 2."""
+    return _message("noise/handshake", {"data": data})
+
+
+def client_hello(mac: bytes, software_version: str, version: Version) -> bytes:
+    """`client/hello`; a legacy client's id is its MAC address, so it survives reboots."""
     address = mac.hex(":")
     device = {
         "product_name": "ESP32-C3 model",
         "manufacturer": "sendspin-rig",
         "software_version": software_version,
     }
-    if with_mac:
+    if version.nursery:
         device["mac_address"] = address
     formats = [
         {"codec": codec, "channels": 2, "sample_rate": rate, "bit_depth": 16}
@@ -39,17 +54,31 @@ def client_hello(mac: bytes, software_version: str, *, with_mac: bool) -> bytes:
         "supported_roles": ["player@v1", "controller@v1", "metadata@v1"],
         "player@v1_support": {
             "supported_formats": formats,
-            "buffer_capacity": 100_000,
+            "buffer_capacity": BUFFER_CAPACITY,
             "supported_commands": ["volume", "mute"],
         },
     }
+    if version.noise:
+        del payload["client_id"], payload["version"]
+        del payload["player@v1_support"]["supported_commands"]
+        payload["supported_pair_methods"] = {"pairing_psk": {}}
+        payload["unpaired_access"] = {"enabled": True}
     return _message("client/hello", payload)
 
 
-def client_state(volume: int, muted: bool) -> bytes:
-    """`client/state`, always complete."""
-    player = {"volume": volume, "muted": muted, "static_delay_ms": 0}
-    return _message("client/state", {"state": "synchronized", "player": player})
+def client_state(volume: int, muted: bool, available: bool | None = None) -> bytes:
+    """`client/state`, always complete; `available` in the noise generation."""
+    player: JsonObject = {"volume": volume, "muted": muted}
+    if available is None:
+        player["static_delay_ms"] = 0
+        return _message("client/state", {"state": "synchronized", "player": player})
+    player |= {
+        "output_delay_ms": 0,
+        "required_lead_time_ms": 200,
+        "min_buffer_ms": 200,
+        "supported_commands": ["volume", "mute"],
+    }
+    return _message("client/state", {"available": available, "player": player})
 
 
 def client_time(transmitted: int) -> bytes:
@@ -62,6 +91,11 @@ def client_goodbye(reason: str) -> bytes:
     return _message("client/goodbye", {"reason": reason})
 
 
+def pair_abort(reason: str) -> bytes:
+    """`pair/abort` (noise)."""
+    return _message("pair/abort", {"reason": reason})
+
+
 def client_command(command: str) -> bytes:
     """`client/command` of the controller role."""
     return _message("client/command", {"controller": {"command": command}})
@@ -69,7 +103,11 @@ def client_command(command: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ServerHello:
-    """What the client keeps of a `server/hello`. `reason` is `playback` or `discovery`."""
+    """What the client keeps of a `server/hello`. `reason` is `playback` or `discovery`.
+
+    In the noise generation it is what `server/activate` comes to: `playback` if that is among its
+    activities.
+    """
 
     server_id: str
     name: str
@@ -102,14 +140,18 @@ def server_hello(payload: JsonObject) -> ServerHello | str:
     return ServerHello(str(payload["server_id"])[:128], str(payload["name"])[:128], reason)
 
 
-def server_time(payload: JsonObject, received: int) -> int | None:
-    """The measurement's `max_error` in microseconds; None: the message is incomplete."""
+def server_time(payload: JsonObject, received: int) -> tuple[int, int] | None:
+    """The measurement's `max_error` and the server's clock minus esp_timer, microseconds.
+
+    None: the message is incomplete.
+    """
     keys = ("client_transmitted", "server_received", "server_transmitted")
     times = [value for value in map(payload.get, keys) if isinstance(value, int)]
     if len(times) != len(keys):
         return None
     transmitted, server_received, server_transmitted = times
-    return ((received - transmitted) - (server_transmitted - server_received)) // 2
+    max_error = ((received - transmitted) - (server_transmitted - server_received)) // 2
+    return max_error, (server_received + server_transmitted - transmitted - received) // 2
 
 
 def fnv1(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Connections from v0.7.0 on: prove, then admit (PR #81).
+"""Connections from v0.7.0 on: prove, then admit (PR #81). In noise `server/activate` is the proof.
 
 `connection_manager.cpp` and `esp/ws_server.cpp`. An accepted socket is parked until its upgrade is
 seen; then it is in the nursery until both hellos were exchanged; only then may it become current.
@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from rig.boards.virtual.sendspin.connection import Device, ServerConnection
 from rig.boards.virtual.sendspin.manager import Manager
-from rig.boards.virtual.sendspin.messages import GOODBYE_ANOTHER_SERVER, ServerHello
+from rig.boards.virtual.sendspin.messages import (
+    GOODBYE_ANOTHER_SERVER,
+    GOODBYE_CONCURRENT,
+    ServerHello,
+)
 
 CAPACITY = 2
 """`NURSERY_CAPACITY`: unproven connections at a time."""
@@ -58,8 +62,16 @@ class NurseryManager(Manager):
             self._release(connection)
             return
         self._log("D", "Admitting new connection into the nursery")
-        self._timers.arm(connection)
+        if connection.noise is not None:
+            connection.send_text(connection.noise.init, before_hello=True)
+        else:
+            self._timers.arm(connection)
         self._nursery.append(connection)
+
+    def on_introduced(self, connection: ServerConnection) -> None:
+        """Noise: the server's hello is here, so its own may go."""
+        if connection in self._nursery and not connection.hello_sent:
+            self._timers.arm(connection)
 
     def on_server_hello(self, connection: ServerConnection, hello: ServerHello) -> None:
         """The main loop will see that it is proven."""
@@ -79,6 +91,8 @@ class NurseryManager(Manager):
         now = self._device.micros()
         for connection in [each for each in self._nursery if _late(each, now, ESTABLISH_DEADLINE)]:
             stage = "HELLO_SENT" if connection.hello_sent else "WS_UP"
+            if connection.noise is not None and not connection.hello_sent:
+                stage = "NOISE_DONE" if connection.noise.established else "NOISE_PENDING"
             seconds = ESTABLISH_DEADLINE // 1_000_000
             text = f"Nursery connection stalled at {stage} (>{seconds} s), dropping"
             self._log("W", text)
@@ -111,25 +125,39 @@ class NurseryManager(Manager):
 
     def _admit(self, connection: ServerConnection) -> None:
         self._leave_nursery(connection)
+        noise = connection.noise is not None
         if self.current is not None:
             if not self._should_switch(self.current, connection):
-                self._log("I", "Handoff decision: keep current server")
-                self._release(connection)
+                keep = "Admission arbitration: reject incoming (keep current)"
+                self._log("I", keep if noise else "Handoff decision: keep current server")
+                self._release(connection, GOODBYE_CONCURRENT if noise else GOODBYE_ANOTHER_SERVER)
                 return
-            self._log("I", "Handoff decision: switch to new server")
+            decided = "Admission arbitration" if noise else "Handoff decision"
+            self._log("I", f"{decided}: switch to new server")
             loser = self.current
             self._drop_current(loser)
             self._release(loser)
         self.current = connection
+        self._device.on_admitted(connection)
         self._device.publish_state_to(connection)
-        if connection.server is not None:
-            hello = connection.server
+        hello = connection.server
+        if hello is not None and noise:
+            self._log("I", f"Connection admitted: server_id={hello.server_id}")
+        elif hello is not None:
             text = f"server_id={hello.server_id}, connection_reason={hello.reason}"
             self._log("I", f"Connection handshake complete: {text}")
 
-    def _release(self, connection: ServerConnection) -> None:
+    def _release(self, connection: ServerConnection, reason: str = GOODBYE_ANOTHER_SERVER) -> None:
         connection.dispatch = False
-        connection.disconnect(GOODBYE_ANOTHER_SERVER)
+        connection.disconnect(reason)
+
+    def drop(self, connection: ServerConnection, reason: str) -> None:
+        """Send it away, current or not (`drop_connection`)."""
+        if connection is self.current:
+            self._drop_current(connection)
+        elif connection in self._nursery:
+            self._leave_nursery(connection)
+        self._release(connection, reason)
 
 
 def _late(connection: ServerConnection, now: int, deadline: int) -> bool:

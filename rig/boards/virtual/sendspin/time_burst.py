@@ -21,6 +21,7 @@ class TimeBurst:
         self._index = SIZE
         self._ended_ms = 0
         self._sent_ms = 0
+        self._best: tuple[int, int] | None = None
 
     def loop(self, connection: ServerConnection) -> None:
         """A turn of the main loop for the current connection."""
@@ -41,12 +42,18 @@ class TimeBurst:
             connection.pending_time = True
             self._sent_ms = now_ms
 
-    def on_response(self, connection: ServerConnection, max_error: int) -> None:
-        """The server answered; `max_error` in microseconds."""
+    def on_response(self, connection: ServerConnection, max_error: int, offset: int) -> int | None:
+        """The server answered, microseconds: the burst's best offset, if this was its last one."""
         if max_error <= 0:
             text = f"Dropping time response with non-positive max_error: {max_error} us"
             self._device.log("W", "time_burst", text)
+        else:
+            self._best = min(self._best or (max_error, offset), (max_error, offset))
         self._next(connection, self._device.micros() // 1000)
+        if self._index < SIZE or self._best is None:
+            return None
+        best, self._best = self._best, None
+        return best[1]
 
     def _next(self, connection: ServerConnection, now_ms: int) -> None:
         connection.pending_time = False

@@ -1,7 +1,7 @@
-"""The four modelled versions of sendspin-cpp, side by side.
+"""The modelled versions of sendspin-cpp, side by side.
 
 Read in its sources at v0.5.0 + 1 (the last commit before PR #57), at PR #57, at v0.6.1 (PR #60 is
-in it) and at v0.7.0.
+in it), at v0.7.0 and at v0.9.x, whose generation of the protocol is another one (noise).
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Version:
     """A connection is taken over once upgraded, and current once proven (two hellos)."""
     hello_delay: float
     max_connections: int
+    noise: bool = False
+    """Speaks the noise generation: client/init first, and everything after the handshake sealed."""
 
 
 VERSIONS = {
@@ -49,5 +51,8 @@ VERSIONS = {
         Version("pr57", WorkHolds.SOCKET, True, False, False, False, False, 0.1, 2),
         Version("v0.6.1", WorkHolds.WEAK_REFERENCE, True, True, False, True, False, 0.1, 2),
         Version("v0.7.0", WorkHolds.WEAK_REFERENCE, True, True, True, True, True, 0.0, 4),
+        Version(
+            "v0.9.3", WorkHolds.WEAK_REFERENCE, True, True, True, True, True, 0.0, 4, noise=True
+        ),
     )
 }
