@@ -35,6 +35,7 @@ ENTRY_POINTS = "sendspin_rig.boards"
 
 KINDS = {
     "plain": "rig.boards.plain:PlainBoard",
+    "process": "rig.boards.process:ProcessBoard",
     "serial": "rig.boards.serial_board:SerialBoard",
     "virtual": "rig.boards.virtual.board:VirtualBoard",
 }
@@ -101,7 +102,7 @@ def open_board(name: str, bench: Bench | None = None) -> Board:
     kind, colon, number = name.partition(":")
     if kind in kinds():
         return _without_bench(name, kind, number if colon else None)
-    benchless = [known for known in KINDS if known not in ("plain", "serial")]
+    benchless = [known for known in KINDS if known not in ("plain", "process", "serial")]
     where = f"the boards in {bench.path}" if bench and bench.path else "boards without a bench file"
     raise BenchError(
         f"there is no board '{name}'{nearest(name, [*entries, *benchless])}",
