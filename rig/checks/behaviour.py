@@ -30,7 +30,9 @@ class Behaviour:
         match event:
             case LogLine(component=str(tag), message=str(text)):
                 return any(tag == t and text.startswith(start) for t, start in self.log_lines)
-            case Frame(sender="device", type="client/hello"):
+            case Frame(sender="device", type="client/init"):
+                return True
+            case Frame(sender="device", type="client/hello", sealed=None):
                 info = payload_of(event).get("device_info")
                 return isinstance(info, dict) and any(key in info for key in self.device_info)
             case _:
@@ -41,7 +43,8 @@ PROVE_THEN_ADMIT = Behaviour(
     name="prove-then-admit",
     since="v0.7.0",
     source="sendspin-cpp v0.7.0 connection_manager.cpp: a connection waits in the nursery until "
-    "both hellos are through; the reapers of 5 s and 30 s came with it",
+    "both hellos are through; the reapers of 5 s and 30 s came with it. In noise the specification "
+    "itself asks for it (1.0.0-rc1, connection.md, Multiple servers)",
     log_lines=(
         ("sendspin.conn_mgr", "Admitting new connection into the nursery"),
         ("sendspin.conn_mgr", "Nursery "),
@@ -65,14 +68,22 @@ _HELLO_FIELDS = ("server_id", "name", "version", "active_roles", "connection_rea
 
 
 def greets(frame: Frame) -> bool:
-    """Whether this is a legacy server/hello that a device must heed: none of its five missing."""
-    if frame.sender != "server" or frame.type != "server/hello":
+    """Whether a device must heed this: a server/hello that lacks none of its five fields (legacy),
+    or a server/activate from inside the seal (noise)."""
+    if frame.sender != "server":
         return False
     payload = payload_of(frame)
-    return all(field in payload for field in _HELLO_FIELDS)
+    if frame.sealed is not None:
+        return frame.type == "server/activate" and isinstance(payload.get("activities"), list)
+    return frame.type == "server/hello" and all(field in payload for field in _HELLO_FIELDS)
 
 
-def says(frame: Frame) -> bool:
-    """Whether the device said a whole message with this frame (a fragment is none yet)."""
-    data = frame.opcode in ("text", "binary", "continuation")
-    return frame.sender == "device" and data and frame.fin
+def reason_of(frame: Frame) -> str | None:
+    """Why the server that `greets` is there: `playback`, `pairing` or `discovery` (nothing)."""
+    payload = payload_of(frame)
+    if frame.sealed is None:
+        reason = payload.get("connection_reason")
+        return reason if isinstance(reason, str) else None
+    activities = payload.get("activities")
+    ranked = activities if isinstance(activities, list) else []
+    return next((each for each in ("playback", "pairing") if each in ranked), "discovery")

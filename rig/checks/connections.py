@@ -18,6 +18,7 @@ from rig.history.events import (
     TcpReset,
     UpgradeAnswered,
 )
+from rig.protocol.names import Generation, generation_of
 
 OPENINGS = frozenset({"client/hello", "client/init"})
 """The opening message of each wire generation (legacy, noise)."""
@@ -42,6 +43,7 @@ class Conversation:
 
     conn: int
     server_id: str
+    """What the device knows the server by: the rig's own name for it, in noise its key."""
     epoch_us: int
     opened_n: int
     opened_t: int
@@ -61,6 +63,10 @@ class Conversation:
     after_goodbye: Entry | None = None
     """The first data frame after a goodbye."""
     server_hello: int | None = None
+    transport: int | None = None
+    """Noise: number of the device's noise/handshake, after which everything is sealed."""
+    activated: int | None = None
+    """Noise: number of the first server/activate, as far as the rig's own server recorded it."""
     held: tuple[int, int, float] | None = None
     """Since it is only waited on: (event number, deadline in monotonic ns, seconds given)."""
     device_ended: int | None = None
@@ -78,8 +84,14 @@ class Conversation:
                     self.early.append(entry)
             case Frame(sender="device", opcode="text" | "binary" | "continuation") as frame:
                 self._device_frame(entry, frame)
-            case Frame(sender="server", type="server/hello" | "server/init"):
+            case Frame(sender="server", type="server/hello" | "server/init") as frame:
                 self.server_hello = self.server_hello or entry.n
+                payload = (frame.message or {}).get("payload")
+                key = payload.get("server_id") if isinstance(payload, dict) else None
+                if frame.type == "server/init" and isinstance(key, str):
+                    self.server_id = key
+            case Frame(sender="server", type="server/activate", sealed=int()):
+                self.activated = self.activated or entry.n
             case Held(t=t, within_s=within):
                 self.held = entry.n, t + int(within * 1e9), within
             case TcpFin(sender="device") | TcpReset(sender="device"):
@@ -89,13 +101,34 @@ class Conversation:
             case ConnectionClosed(t=t):
                 self.closed_t = t
 
+    @property
+    def generation(self) -> Generation | None:
+        """The generation it was opened in; None: it was not opened (yet)."""
+        frame = self.opening.event if self.opening is not None else None
+        return generation_of(frame.type) if isinstance(frame, Frame) else None
+
+    def says(self, frame: Frame) -> bool:
+        """Whether the device said a whole message with `frame`: no fragment, no bare seal.
+
+        What is sealed counts where the rig's own server recorded what is inside.
+        """
+        if frame.sender != "device" or not frame.fin:
+            return False
+        if frame.sealed is not None:
+            return True
+        if self.transport is not None and self.generation == "noise":
+            return frame.opcode == "text"
+        return frame.opcode in ("text", "binary", "continuation")
+
     def _device_frame(self, entry: Entry, frame: Frame) -> None:
-        self.device_data += 1
-        if self.first is None:
-            self.first = entry
+        if frame.sealed is None:
+            self.device_data += 1
+            self.first = self.first or entry
+            if frame.type == "noise/handshake":
+                self.transport = self.transport or entry.n
         if self.goodbye is not None and self.after_goodbye is None:
             self.after_goodbye = entry
-        if frame.type in OPENINGS and self.opening is None:
+        if frame.type in OPENINGS and self.opening is None and frame.sealed is None:
             self.opening = entry
         if frame.type == GOODBYE and self.goodbye is None:
             self.goodbye = entry
@@ -143,7 +176,8 @@ def words(entry: Entry) -> str:
     """A frame in a few words: `client/state (text, 132 bytes)`."""
     event = entry.event
     if isinstance(event, Frame):
-        return f"{event.type or 'a frame'} ({event.opcode}, {event.size} bytes)"
+        form = "sealed" if event.sealed is not None else event.opcode
+        return f"{event.type or 'a frame'} ({form}, {event.size} bytes)"
     if isinstance(event, EarlyBytes):
         return f"{event.type or 'bytes ' + event.head[:16]} ({event.size} bytes)"
     return event.tag

@@ -136,7 +136,7 @@ def silent_before_server_hello(history: Judged) -> Outcome:
             or frame.sender != "device"
             or frame.opcode not in ("text", "binary", "continuation")
             or talk.opening is None
-            or getattr(talk.opening.event, "type", None) == "client/init"  # noise_opening_order's
+            or talk.generation == "noise"  # noise_opening_order's
             or talk.server_hello is not None
         ):
             continue

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rig.checks.behaviour import payload_of, says
-from rig.checks.connections import GOODBYE, follow, words
+from rig.checks.behaviour import payload_of
+from rig.checks.connections import GOODBYE, Conversation, follow, words
 from rig.checks.owed import DISTURBING, Ledger, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome
-from rig.history.events import EarlyBytes, Frame, Settled
-from rig.protocol.names import GOODBYE_REASONS, generation_of
+from rig.history.events import EarlyBytes, Event, Frame, Settled
+from rig.protocol.names import GOODBYE_REASONS
 
 CLOSE_WITHIN_S = 5.0
 """A device that said goodbye ends the connection within this, when nothing disturbs it."""
@@ -30,8 +30,7 @@ def goodbye_reason_known(history: Judged) -> Outcome:
         if isinstance(event, Frame) and event.sender != "device":
             continue
         judged += 1
-        opening = talk.opening.event if talk is not None and talk.opening is not None else None
-        generation = generation_of(opening.type) if isinstance(opening, Frame) else None
+        generation = talk.generation if talk is not None else None
         known = GOODBYE_REASONS[generation or "noise"]
         payload = (event.message or {}).get("payload")
         reason = payload.get("reason") if isinstance(payload, dict) else None
@@ -43,20 +42,29 @@ def goodbye_reason_known(history: Judged) -> Outcome:
     )
 
 
+def _closes(event: Event) -> bool:
+    return isinstance(event, Frame) and event.sender == "device" and event.opcode == "close"
+
+
+def _speaks(talk: Conversation, frame: Frame) -> bool:
+    """After the goodbye also a seal whose inside nobody recorded is a word too many."""
+    return talk.says(frame) or (frame.sender == "device" and frame.opcode == "binary")
+
+
 @check(
     "goodbye_last",
     title="a goodbye is the device's last message, and it then ends the connection",
     source="invariant 11: Sendspin spec, client/goodbye",
 )
 def goodbye_last(history: Judged) -> Outcome:
-    """Nothing is said after a goodbye, and the device's FIN or RST follows in time.
+    """Nothing is said after a goodbye, and the device's Close, FIN or RST follows in time.
 
     A goodbye that is the connection's first word is `opening_first`'s, when more follows.
     """
     ledger = Ledger(CLOSE_WITHIN_S)
     for entry, talk in follow(history, *DISTURBING, Settled):
         event = entry.event
-        if talk is not None and isinstance(event, Frame) and says(event):
+        if talk is not None and isinstance(event, Frame) and _speaks(talk, event):
             if talk.after_goodbye is entry and talk.goodbye and talk.goodbye is not talk.first:
                 told = f"connection {event.conn}: {words(entry)} after the goodbye"
                 ledger.broken.append((told, (talk.goodbye.n, entry.n)))
@@ -65,7 +73,7 @@ def goodbye_last(history: Judged) -> Outcome:
                 told = f"connection {event.conn}: goodbye ({reason!r:.80}), and no end within "
                 told += f"{CLOSE_WITHIN_S:g} s"
                 ledger.owe(event.conn, "end", entry, told)
-        elif talk is not None and talk.device_ended == entry.n:
+        elif talk is not None and (talk.device_ended == entry.n or _closes(event)):
             ledger.pay(talk.conn, "end")
         ledger.settle(entry)
     return ledger.outcome("goodbyes, each the last word")

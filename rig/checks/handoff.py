@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rig.checks.behaviour import PROVE_THEN_ADMIT, greets, payload_of
+from rig.checks.behaviour import PROVE_THEN_ADMIT, greets, payload_of, reason_of
 from rig.checks.connections import GOODBYE, follow
-from rig.checks.owed import DISTURBING, Ledger, verdict_of
+from rig.checks.owed import DISTURBING, Ledger, disturbs, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, inconclusive
 from rig.history.events import ConnectionClosed, Entry, Frame, LogLine, Settled, TcpFin, TcpReset
@@ -21,8 +21,9 @@ class Rival:
     """A connection that a server has greeted validly, as far as the hand-off goes."""
 
     conn: int
-    reason: object
+    reason: str | None
     greeted: int
+    noise: bool = False
     against: Rival | None = None
     """The one established connection there was when this one was greeted."""
     alone: bool = True
@@ -38,7 +39,7 @@ def _rivals(history: Judged) -> Iterator[tuple[Entry, Rival, dict[int, Rival], b
         event = entry.event
         if isinstance(event, Settled):
             peace = True
-        elif isinstance(event, DISTURBING):
+        elif disturbs(event):
             peace = False
         elif isinstance(event, TcpFin | TcpReset | ConnectionClosed):
             if live.pop(event.conn, None) is not None:
@@ -49,9 +50,10 @@ def _rivals(history: Judged) -> Iterator[tuple[Entry, Rival, dict[int, Rival], b
             if greets(event) and rival is None:
                 for other in live.values():
                     other.alone = False
-                rival = Rival(event.conn, payload_of(event).get("connection_reason"), entry.n)
+                noise = event.sealed is not None
+                rival = Rival(event.conn, reason_of(event), entry.n, noise)
                 others = list(live.values())
-                if len(others) == 1 and others[0].state is not None:
+                if len(others) == 1 and (others[0].state is not None or noise):
                     rival.against = others[0]
                 live[event.conn] = rival
                 yield entry, rival, live, peace
@@ -66,13 +68,13 @@ def _rivals(history: Judged) -> Iterator[tuple[Entry, Rival, dict[int, Rival], b
                 live.pop(event.conn, None)
 
 
-def _gives_way(entry: Entry) -> bool:
+def _gives_way(entry: Entry) -> str | None:
+    """The reason of a goodbye that gives way to another server."""
     event = entry.event
-    return (
-        isinstance(event, Frame)
-        and event.type == GOODBYE
-        and payload_of(event).get("reason") == "another_server"
-    )
+    if not isinstance(event, Frame) or event.type != GOODBYE:
+        return None
+    reason = payload_of(event).get("reason")
+    return reason if reason in ("another_server", "concurrent_attempt") else None
 
 
 @check(
@@ -101,9 +103,10 @@ def loser_not_told(history: Judged) -> Outcome:
 @check(
     "handoff_table",
     title="who is kept of two servers is decided by the table",
-    source="invariant 12: Sendspin spec, Multiple Servers: playback takes over; discovery does not "
-    "take over from playback. (Two discoveries turn on who played last, which a device keeps over "
-    "boots: not judged)",
+    source="invariant 12: Sendspin spec, Multiple Servers: playback takes over; discovery (noise: "
+    "no activity) does not take over from playback. (Two of these turn on who played last, which a "
+    "device keeps over boots: not judged.) Noise: the displaced is told another_server, the "
+    "rejected newcomer concurrent_attempt",
 )
 def handoff_table(history: Judged) -> Outcome:
     """One newcomer against one established connection, both in peace: the right one is kept."""
@@ -115,7 +118,8 @@ def handoff_table(history: Judged) -> Outcome:
             open_case = rival if rival.against is not None else None
             continue
         case = open_case
-        if case is None or case.against is None or not _gives_way(entry):
+        given = _gives_way(entry)
+        if case is None or case.against is None or given is None:
             continue
         open_case = None
         held = case.conn in live and case.against.conn in live
@@ -129,10 +133,13 @@ def handoff_table(history: Judged) -> Outcome:
         else:
             continue
         judged += 1
+        evidence = (case.against.greeted, case.greeted, entry.n)
         if not right:
             told = f"connection {rival.conn} was sent away: {case.reason!r:.40} came against "
-            told += f"{case.against.reason!r:.40}"
-            broken.append((told, (case.against.greeted, case.greeted, entry.n)))
+            broken.append((f"{told}{case.against.reason!r:.40}", evidence))
+        elif case.noise and given != ("another_server" if switched else "concurrent_attempt"):
+            told = f"connection {rival.conn} was told {given}, being "
+            broken.append((f"{told}{'displaced' if switched else 'the newcomer'}", evidence))
     return verdict_of(
         broken, judged, "hand-offs by the table", "no hand-off that the table decides"
     )

@@ -24,12 +24,12 @@ def _payload(frame: Frame) -> dict[str, Any]:
     source="invariant 4: Sendspin spec, client/hello",
 )
 def client_id_stable(history: Judged) -> Outcome:
-    """Every opening message carries the same client_id."""
+    """Every opening message carries the same client_id (noise: client/init, its static key)."""
     first: tuple[int, object] | None = None
     hellos = 0
-    for entry, _ in follow(history):
+    for entry, talk in follow(history):
         frame = entry.event
-        if not isinstance(frame, Frame) or frame.type not in ("client/hello", "client/init"):
+        if talk is None or talk.opening is not entry or not isinstance(frame, Frame):
             continue
         client_id = _payload(frame).get("client_id")
         hellos += 1

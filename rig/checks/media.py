@@ -12,6 +12,8 @@ from rig.protocol.names import ARTWORK_IDS, AUDIO_ID, VISUALIZER_IDS
 
 _HEADER = 9
 """One id byte and a big-endian int64 time stamp."""
+_AUDIO_IN_NOISE = 13
+"""And, before audio of the noise generation, a big-endian uint32 `send_ahead`."""
 
 
 def _role(binary_id: int) -> str | None:
@@ -24,8 +26,10 @@ def _role(binary_id: int) -> str | None:
 
 def _wrong(frame: Frame, streams: set[str]) -> str | None:
     head = bytes.fromhex(frame.head or "")
-    if frame.size < _HEADER or len(head) < _HEADER:
-        return f"{frame.size} bytes: an id and a time stamp take {_HEADER}"
+    audio = bool(head) and head[0] == AUDIO_ID and frame.sealed is not None
+    least = _AUDIO_IN_NOISE if audio else _HEADER
+    if frame.size < least or len(head) < least:
+        return f"{frame.size} bytes: what comes before the data takes {least}"
     role = _role(head[0])
     if role is None:
         return f"the id {head[0]} is no role's"
@@ -38,11 +42,11 @@ def _wrong(frame: Frame, streams: set[str]) -> str | None:
 
 @check(
     "media_well_formed",
-    title="the server's media have a known id, a time stamp and an active stream (legacy)",
-    source="invariant 17: Sendspin spec, binary messages. Judges the server: only on request",
+    title="the server's media have a known id, a time stamp and an active stream",
+    source="invariant 17: Sendspin spec, binary messages. Judges the server, not the device",
 )
 def media_well_formed(history: Judged) -> Outcome:
-    """Every binary message of a server to a legacy device; sealed frames cannot be looked into."""
+    """Every binary message of a server; of sealed ones what the rig's own server recorded."""
     streams: dict[int, set[str]] = {}
     broken: list[tuple[str, tuple[int, ...]]] = []
     judged = 0
@@ -61,8 +65,9 @@ def media_well_formed(history: Judged) -> Outcome:
                 {str(role) for role in roles} if isinstance(roles, list) else set(active)
             )
         elif event.opcode == "binary":
-            opening = talk.opening.event if talk.opening is not None else None
-            if not isinstance(opening, Frame) or opening.type != "client/hello":
+            if talk.generation is None or (talk.generation == "noise") != (
+                event.sealed is not None
+            ):
                 continue
             judged += 1
             wrong = _wrong(event, active)

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rig.checks.behaviour import says
 from rig.checks.connections import GOODBYE, follow, words
-from rig.checks.owed import DISTURBING, verdict_of
+from rig.checks.owed import DISTURBING, Ledger, disturbs, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, inconclusive
-from rig.history.events import ConnectionClosed, Entry, Frame, Settled, TcpFin, TcpReset
-from rig.protocol.names import CLEAR_IN_NOISE
+from rig.history.events import (
+    ConnectionClosed,
+    Entry,
+    Frame,
+    SealBroken,
+    Settled,
+    TcpFin,
+    TcpReset,
+)
+from rig.protocol.sealed import init_wrong
 
+ANSWER_WITHIN_S = 3.0
+"""Each step of the opening is answered within this, when nothing disturbs the device."""
 PATIENCE_S = 25.0
 """A provisional connection is dropped at 30 s: an end that late explains itself."""
 
@@ -36,34 +45,39 @@ class _Opening:
     activated: bool = False
     refused: bool = False
     """The server sent server/error."""
+    sealed: int | None = None
+    """The device's first sealed frame."""
+    dark: bool = False
+    """The last sealed frame's inside is not known: it may have been a goodbye."""
 
 
 def _heard(opening: _Opening, entry: Entry, frame: Frame) -> str | None:
-    """Account for a device message; what is wrong with it, if anything."""
+    """Account for a device frame, or for what was inside one; what is wrong with it, if anything.
+
+    A second opening message is `opened_once`'s, clear text after the handshake
+    `frames_framed_right`'s.
+    """
+    if frame.sealed is not None:
+        return _inside(opening, entry, frame)
     if frame.opcode == "binary":
-        if opening.answered is None:
-            return "a sealed frame before its noise/handshake"
+        return None if opening.answered else "a sealed frame before its noise/handshake"
+    if frame.type == "noise/handshake":
+        if opening.challenged is None:
+            return "noise/handshake before the server's"
+        opening.answered = opening.answered or entry.n
         return None
-    match frame.type:
-        case "client/init":
-            return None  # a second one is `opened_once`'s
-        case "noise/handshake":
-            if opening.challenged is None:
-                return "noise/handshake before the server's"
-            if opening.answered is not None and not opening.activated:
-                return "noise/handshake again before server/activate"
-            opening.answered = opening.answered or entry.n
-        case kind if kind == GOODBYE and opening.answered is not None:
-            pass
-        case "client/hello" if opening.answered is not None and opening.greeted is None:
-            opening.greeted = entry.n
-        case kind if opening.activated and kind not in CLEAR_IN_NOISE:
-            pass
-        case _ if opening.answered is not None:
-            return "only client/hello may come before server/activate"
-        case _:
-            return "only noise/handshake may follow client/init"
-    return None
+    if opening.answered or frame.type == "client/init":
+        return None
+    return "only noise/handshake may follow client/init"
+
+
+def _inside(opening: _Opening, entry: Entry, frame: Frame) -> str | None:
+    if frame.type == "client/hello":
+        opening.greeted = opening.greeted or entry.n
+        return None
+    if opening.activated or frame.type == GOODBYE:
+        return None
+    return "only client/hello may come before server/activate"
 
 
 def _told(opening: _Opening, entry: Entry, frame: Frame) -> None:
@@ -88,7 +102,7 @@ def noise_opening_order(history: Judged) -> Outcome:
     openings: dict[int, _Opening] = {}
     broken: list[tuple[str, tuple[int, ...]]] = []
     judged = 0
-    for entry, _ in follow(history):
+    for entry, talk in follow(history):
         event = entry.event
         if isinstance(event, ConnectionClosed):
             openings.pop(event.conn, None)
@@ -99,10 +113,12 @@ def noise_opening_order(history: Judged) -> Outcome:
             if opening is not None:
                 _told(opening, entry, event)
         elif opening is None:
-            if event.type == "client/init":
+            if talk is not None and talk.opening is entry and event.type == "client/init":
                 openings[event.conn] = _Opening(entry.n)
-        elif says(event):
-            judged += event.type == "noise/handshake"
+                if (odd := init_wrong((event.message or {}).get("payload"))) is not None:
+                    broken.append((f"connection {event.conn}: {odd[0]}", (entry.n,)))
+        elif event.opcode in ("text", "binary") and event.fin:
+            judged += event.type == "noise/handshake" and event.sealed is None
             wrong = _heard(opening, entry, event)
             if wrong is not None:
                 told = f"connection {event.conn}: {words(entry)}: {wrong}"
@@ -134,7 +150,7 @@ def noise_end_explained(history: Judged) -> Outcome:
         event = entry.event
         if isinstance(event, Settled):
             peace = True
-        elif isinstance(event, DISTURBING):
+        elif disturbs(event):
             peace = False
             openings.clear()
         elif isinstance(event, ConnectionClosed):
@@ -145,22 +161,25 @@ def noise_end_explained(history: Judged) -> Outcome:
                 openings.setdefault(event.conn, _Opening(entry.n))
             elif opening is not None and event.sender == "server":
                 _told(opening, entry, event)
-                if opening.refused or event.opcode == "close":
+                if opening.refused or (event.opcode == "close" and not opening.answered):
                     del openings[event.conn]
-                elif opening.activated:
+                elif event.opcode == "close" or opening.activated:
                     judged += 1
                     del openings[event.conn]
-            elif opening is not None and event.opcode == "binary" and opening.answered is not None:
-                # sealed: it may be a goodbye as well as a hello, and more cannot be told
-                judged += 1
-                del openings[event.conn]
-            elif opening is not None and event.type == "noise/handshake":
-                opening.answered = entry.n
-            elif opening is not None and event.type == GOODBYE:
-                del openings[event.conn]
+            elif opening is not None and event.opcode in ("text", "binary"):
+                judged += event.opcode == "binary" and opening.sealed is None
+                if event.opcode == "binary":
+                    opening.sealed = opening.sealed or entry.n
+                opening.dark = event.opcode == "binary" and event.sealed is None
+                if event.type == "noise/handshake":
+                    opening.answered = entry.n
+                elif event.type == GOODBYE:
+                    del openings[event.conn]
         elif isinstance(event, TcpFin | TcpReset) and talk is not None:
             ended = openings.pop(event.conn, None)
-            if ended is None or event.sender != "device" or ended.challenged is None:
+            if ended is None or ended.challenged is None:
+                continue
+            if event.sender != "device" or ended.dark:
                 continue
             if event.t - talk.opened_t < PATIENCE_S * 1e9:
                 told = f"connection {event.conn}: the device ended it without a word "
@@ -169,3 +188,68 @@ def noise_end_explained(history: Judged) -> Outcome:
     if not broken and not judged:
         return inconclusive(_NOT_NOISE if peace else "no noise connection was opened in peace")
     return verdict_of(broken, judged, "noise openings, none ended without a word", _NOT_NOISE)
+
+
+@check(
+    "noise_answered",
+    title="noise: the handshake and the server's hello are answered in time",
+    source="Sendspin spec 1.0.0-rc1, messaging.md, Communication: steps 4 and 7",
+)
+def noise_answered(history: Judged) -> Outcome:
+    """In peace noise/handshake gets its second message, and the sealed server/hello a client/hello.
+
+    The second is judged where the rig's own server recorded what is sealed.
+    """
+    ledger = Ledger(ANSWER_WITHIN_S)
+    for entry, _ in follow(history, *DISTURBING, Settled):
+        match entry.event:
+            case Frame(type="noise/handshake", sealed=None, conn=conn, sender="server"):
+                told = f"connection {conn}: noise/handshake got no answer within "
+                ledger.owe(conn, "handshake", entry, f"{told}{ANSWER_WITHIN_S:g} s")
+            case Frame(type="noise/handshake", sealed=None, conn=conn):
+                ledger.pay(conn, "handshake")
+            case Frame(type="server/hello", sealed=int(), conn=conn):
+                told = f"connection {conn}: the sealed server/hello got no client/hello within "
+                ledger.owe(conn, "hello", entry, f"{told}{ANSWER_WITHIN_S:g} s")
+            case Frame(type="client/hello", sealed=int(), conn=conn):
+                ledger.pay(conn, "hello")
+            case Frame(type="client/goodbye" | "server/error", conn=conn):
+                ledger.forgive(conn)
+            case Frame(opcode="close", conn=conn):
+                ledger.forgive(conn)
+            case SealBroken(conn=conn):
+                ledger.forgive(conn)  # the rig ended it: `noise_seals_open`'s
+            case _:
+                pass
+        ledger.settle(entry)
+    return ledger.outcome("steps of noise openings, each answered")
+
+
+@check(
+    "noise_seals_open",
+    title="noise: what the device seals opens with its own connection's key",
+    source="Sendspin spec 1.0.0-rc1, connection.md, Failure Handling; facts sendspin-noise: a "
+    "stray frame of another connection cannot be read",
+)
+def noise_seals_open(history: Judged) -> Outcome:
+    """Every sealed frame, and the handshake's second message, authenticates in its place.
+
+    Not judged behind a fault that swallowed sealed frames: none after them can open.
+    """
+    broken: list[tuple[str, tuple[int, ...]]] = []
+    opened = lost = 0
+    for entry, _ in follow(history, SealBroken):
+        match entry.event:
+            case Frame(sender="device", sealed=int()):
+                opened += 1
+            case SealBroken(lost=True):
+                lost += 1
+            case SealBroken(conn=conn, frame=frame, text=text):
+                told = f"connection {conn}: a sealed frame of the device: {text}"
+                broken.append((told, (frame, entry.n)))
+            case _:
+                pass
+    lacking = "no sealed frame of the device was looked into"
+    if lost:
+        lacking += f" ({lost} behind frames that a fault swallowed)"
+    return verdict_of(broken, opened, "sealed frames, each opened", lacking)

@@ -6,7 +6,8 @@ from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
 from rig.history.events import Boot, LogLine, SocketSeen
 
-_HANDSHAKE = "Connection handshake complete"
+_HANDSHAKE = ("Connection handshake complete", "Connection admitted")
+"""Up to v0.7.0, and in the noise generation."""
 
 
 @check(

@@ -30,7 +30,17 @@ DISTURBING: tuple[type[Event], ...] = (
     Boot,
     ResetAsked,
 )
-"""After one of these nothing is owed in time until the device has settled."""
+"""After one of these nothing is owed in time until the device has settled, but see `disturbs`."""
+
+ORDERLY = frozenset({"close"})
+"""Faults that are none: the connection ends as the protocol has it, and all is owed as before."""
+
+
+def disturbs(event: Event) -> bool:
+    """Whether nothing is owed in time from `event` on."""
+    if isinstance(event, FaultAsked | FaultSeen | FaultHealed) and event.fault in ORDERLY:
+        return False
+    return isinstance(event, DISTURBING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Ledger:
                 self.broken.append((debt.words, debt.evidence))
         if isinstance(event, Settled):
             self.disturbed = False
-        elif isinstance(event, DISTURBING):
+        elif disturbs(event):
             self.disturbed = True
             self.cancelled += len(self._owed)
             self._owed.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from rig.checks.behaviour import greets, payload_of
+from rig.checks.behaviour import greets, payload_of, reason_of
 from rig.checks.connections import follow
 from rig.checks.owed import verdict_of
 from rig.checks.registry import Judged, check
@@ -26,7 +26,9 @@ from rig.history.events import (
 _HANDSHAKE = re.compile(
     r"Connection handshake complete: server_id=(?P<id>.{0,200}), "
     r"connection_reason=(?P<reason>[a-z]{1,20})$"
+    r"|Connection admitted: server_id=(?P<key>.{0,200})$"
 )
+"""Up to v0.7.0, and in the noise generation."""
 
 
 @dataclass(slots=True)
@@ -49,8 +51,8 @@ class _Accounts:
 @check(
     "witnesses_agree",
     title="the device's log and the wire tell the same of its connections",
-    source="sendspin serial log facts: 'Connection handshake complete' (I), 'New client connection "
-    "on socket' (D), against the frames of the same stretch",
+    source="sendspin serial log facts: 'Connection handshake complete' (I; v0.9.x: 'Connection "
+    "admitted'), 'New client connection on socket' (D), against the frames of the same stretch",
 )
 def witnesses_agree(history: Judged) -> Outcome:
     """Joined by server id, and by number at each `Settled`, when both accounts are complete.
@@ -61,7 +63,7 @@ def witnesses_agree(history: Judged) -> Outcome:
     """
     if not history.has_console:
         return inconclusive("only one witness: nothing was heard from the serial console")
-    greetings: dict[str, object] = {}
+    greetings: dict[str, str | None] = {}
     broken: list[tuple[str, tuple[int, ...]]] = []
     strangers: list[tuple[str, int]] = []
     sockets, handshakes = _levels(history)
@@ -80,23 +82,25 @@ def witnesses_agree(history: Judged) -> Outcome:
                 accounts.told_opened += 1
             case SocketSeen(op="upgraded"):
                 accounts.told_upgraded += 1
-            case Frame(sender="server") as frame if greets(frame):
-                payload = payload_of(frame)
-                if isinstance(payload["server_id"], str):
-                    greetings[payload["server_id"]] = payload["connection_reason"]
+            case Frame(sender="server", type="server/init") if talk is not None:
+                greetings.setdefault(talk.server_id, None)
+            case Frame(sender="server") as frame if greets(frame) and talk is not None:
+                server = payload_of(frame).get("server_id", talk.server_id)
+                if isinstance(server, str):
+                    greetings[server] = reason_of(frame)
             case Frame(sender="device", type="client/state") if talk is not None:
                 if talk.server_id in greetings:
                     accounts.served.setdefault(talk.server_id, entry.n)
             case LogLine(component="sendspin.conn_mgr", message=str(text)):
                 if (found := _HANDSHAKE.match(text)) is None:
                     continue
-                server, reason = found["id"], found["reason"]
+                server, reason = found["id"] or found["key"], found["reason"]
                 accounts.told[server] = entry.n
                 if server not in greetings:
                     strangers.append((server, entry.n))
                     continue
                 judged += 1
-                if reason != greetings[server]:
+                if reason is not None and reason != greetings[server]:
                     told = f"the log gives {reason!r} as the reason of {server!r}, "
                     told += f"the wire {greetings[server]!r:.40}"
                     broken.append((told, (entry.n,)))

@@ -7,6 +7,8 @@ from rig.history.events import ConnectionClosed, LinkEffect, TcpFin, TcpReset
 
 PROOF_S = 2.0
 """How long a fault's proof is waited for."""
+ANSWER_S = 3.5
+"""How long the answer to a Close is waited for: longer than a device may take (3 s)."""
 
 
 @fault(
@@ -71,11 +73,11 @@ async def cut(target: Target, **params: float) -> Proof | None:
     seen="the device ended its half, or both halves are over",
 )
 async def close(target: Target) -> Proof | None:
-    """Send Close 1000, wait for the device to end, end."""
+    """Send Close 1000, wait for the device to answer and end, end."""
     connection = target.aim
     with target.history.watch(lambda event: getattr(event, "conn", None) == connection.conn) as w:
         connection.close_frame(1000)
-        await connection.expect_fin(PROOF_S)
+        await connection.expect_fin(ANSWER_S)
         connection.fin()
         over = await w.next(ConnectionClosed, timeout=PROOF_S)
     if over is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from rig.protocol import Generation
+
 HELLO_AT_ONCE_S = 0.05
 """A hello that comes sooner than this after the upgrade is on no timer."""
 
@@ -21,6 +23,8 @@ class Device:
     """Whether its log tells of sockets."""
     sessions: int | None = None
     """How many connections it upgrades at once; None: not measured."""
+    generation: Generation | None = None
+    """Which generation of the protocol it opens in; None: not measured."""
 
     @property
     def hello_delay(self) -> float:

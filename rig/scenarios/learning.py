@@ -32,6 +32,7 @@ async def learn(stage: Stage) -> Device:
     stage.device = replace(stage.device, sessions=sessions, tells_sockets=stage.sockets.told > 0)
     device = stage.device
     for name, value, unit in (
+        ("noise", float(device.generation == "noise"), "0 or 1"),
         ("hello_delay", device.hello_delay, "s"),
         ("turn", device.turn, "s"),
         ("step", device.step, "s"),
@@ -75,13 +76,13 @@ async def _conversation(stage: Stage) -> None:
         connection = await stage.connect()
         upgraded = now_ns()
         hello = await connection.wait_hello(_PATIENCE_S)
-        if hello is not None:
+        if hello is not None and await connection.introduce(_PATIENCE_S):
             break
         await stage.settle()
     else:
         raise ServerError(
-            f"connection {connection.conn}: the device answered the upgrade and sent no opening "
-            f"message within {_PATIENCE_S:g} s, {TRIES} times, with nobody disturbing it",
+            f"connection {connection.conn}: the device answered the upgrade and did not complete "
+            f"its opening within {_PATIENCE_S:g} s, {TRIES} times, with nobody disturbing it",
             hint="is this a Sendspin device? `rig wire` and the serial log of the run show more",
         )
     delays = (*stage.device.hello_delays, max(0, hello.t - upgraded) / 1e9)
@@ -96,6 +97,7 @@ async def _conversation(stage: Stage) -> None:
         hello_delays=delays,
         turns=turns,
         tells_sockets=stage.sockets.told > 0,
+        generation=connection.generation,
     )
     await stage.end(connection)
 

@@ -45,15 +45,16 @@ STANDARD_CHECKS = (
     "pings_answered",
     "frames_framed_right",
     "witnesses_agree",
+    "close_answered",
+    "time_bursts",
+    "commands_shown",
     "noise_opening_order",
+    "noise_answered",
     "noise_end_explained",
+    "noise_seals_open",
 )
-"""What every scenario is judged by.
-
-Not among them: what a device may do otherwise without harm (`close_answered`: one that ends the
-connection at a Close without a Close of its own; `time_bursts`: a habit of sendspin-cpp;
-`commands_shown`: needs a volume). A scenario that is about these asks for them.
-"""
+"""What every scenario is judged by. (`media_well_formed` judges the server, so a scenario that
+plays asks for it.)"""
 
 REQUIRED_CHECKS = ("no_crash", "opening_first", "nothing_before_upgrade", "greeted_in_time")
 """What must come to a decision for any scenario to pass."""

@@ -146,10 +146,14 @@ class Stage:
         return connection
 
     async def hold(self, connection: Connection) -> bool:
-        """Only wait on `connection` from here on: whether it is greeted in time."""
+        """Only wait on `connection` from here on: whether it is greeted in time.
+
+        In the noise generation the hellos are exchanged too: there a stray frame is one that the
+        handshake or the seal does not survive.
+        """
         within = self.device.greet_within
         self.history.append(Held(t=now_ns(), conn=connection.conn, within_s=within))
-        return await connection.wait_hello(within) is not None
+        return await connection.introduce(within)
 
     async def greeted_anew(self) -> None:
         """A new server, dialled at once and only waited on: whether the device greets it."""

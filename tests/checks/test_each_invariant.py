@@ -249,7 +249,8 @@ def broken_15_ping(device):
 def broken_15_close(device):
     device.served(6)
     device.control(6, "server", "close", "03e8")
-    device.ended(6)
+    device.wire.wait(4.0)
+    device.time(6)
 
 
 def broken_16_mask(device):

@@ -31,6 +31,7 @@ async def test_sessions_are_counted_until_the_device_refuses(played, speaker):
 async def test_what_was_learned_is_recorded(played):
     await learn(played.stage)
     assert {event.name for event in played.of(Learned)} == {
+        "noise",
         "hello_delay",
         "turn",
         "step",
@@ -42,7 +43,7 @@ async def test_what_was_learned_is_recorded(played):
 async def test_a_device_that_never_greets_is_no_device_to_learn(played, speaker, monkeypatch):
     speaker.greets = False
     monkeypatch.setattr(learning, "_PATIENCE_S", 0.1)
-    with pytest.raises(ServerError, match="sent no opening"):
+    with pytest.raises(ServerError, match="did not complete its opening"):
         await learn(played.stage)
 
 
