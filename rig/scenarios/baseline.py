@@ -53,7 +53,7 @@ async def baseline(stage: Stage) -> None:
 async def _talk(stage: Stage, connection: Connection) -> None:
     """Greet; a ping, a volume and the clock's questions, each answered."""
     connection.greet()
-    await connection.expect("client/state", stage.device.greet_within)
+    await connection.served(stage.device.greet_within)
     connection.ping(f"rig-{connection.conn}".encode())
     await connection.expect_frame("pong", PATIENCE_S)
     if "volume" in connection.commands:

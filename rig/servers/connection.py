@@ -45,6 +45,9 @@ class Connection:
     noise generation `send` seals, and what is inside the device's frames is heard as its messages.
     """
 
+    _has_keys = True
+    """Whether a device of the noise generation is served by this object itself."""
+
     def __init__(
         self,
         line: Line,
@@ -77,7 +80,7 @@ class Connection:
         self._request = request
         self._upgrade_due = False
         self._inbox = Inbox()
-        self._sealing = Sealing(line, name)
+        self._sealing = Sealing(line, name) if self._has_keys else None
         self._commands: list[str] = []
         self._close_sent = False
         self._activation: Callable[[], None] | None = None
@@ -137,6 +140,7 @@ class Connection:
             self.line.send(answer[: len(answer) // 2])
             return
         self.line.send(self._request[: len(self._request) // 2])
+
     async def introduce(self, timeout: float = 5.0) -> bool:
         """Noise: shake hands and exchange hellos, up to the activation; legacy: nothing to do.
 
@@ -147,12 +151,19 @@ class Connection:
         if self.generation != "noise":
             return True
         self._challenge()
-        if self._sealing.hello is None:
+        if self.introduction is None:
             await self.expect(GREETING, timeout)
-        return self._sealing.hello is not None
+        return self.introduction is not None
+
+    @property
+    def introduction(self) -> Frame | None:
+        """The device's client/hello, sealed or not, once it is here."""
+        if self.generation == "noise":
+            return self._sealing.hello if self._sealing is not None else None
+        return self.hello
 
     def _challenge(self) -> None:
-        if self.hello is not None:
+        if self.hello is not None and self._sealing is not None:
             self._sealing.challenge(self.hello)
 
     def greet(
@@ -163,7 +174,7 @@ class Connection:
         `fields` change single fields (`version=2`), `without` leaves one out, `payload` replaces
         all of it. In noise it goes out as soon as the device has said hello.
         """
-        if self.generation == "noise" and self._sealing.hello is None:
+        if self.generation == "noise" and self.introduction is None:
             self._activation = partial(self._greet, payload, without, fields)
             self._challenge()
             return
@@ -172,7 +183,7 @@ class Connection:
     def _greet(
         self, payload: Mapping[str, Any] | None, without: str | None, fields: Mapping[str, Any]
     ) -> None:
-        if payload is None and self.generation == "noise":
+        if payload is None and self._sealing is not None and self.generation == "noise":
             payload = self._sealing.activation(self.connection_reason)
         elif payload is None:
             payload = messages.server_hello(
@@ -186,14 +197,14 @@ class Connection:
 
     def send(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Send a message: as JSON text, or sealed where the channel is."""
-        if self._sealing.ready:
+        if self._sealing is not None and self._sealing.ready:
             self._sealing.send(messages.encode(kind, payload))
         else:
             self.send_text(messages.encode(kind, payload))
 
     def send_audio(self, timestamp_us: int, data: bytes) -> None:
         """Send a chunk of audio to be heard at `timestamp_us` of this server's clock."""
-        if self._sealing.ready:
+        if self._sealing is not None and self._sealing.ready:
             ahead = max(0, timestamp_us - self.clock_us())
             chunk = messages.media(timestamp_us, data, send_ahead_us=ahead)
             self._sealing.send(chunk[1:], message_id=chunk[0])
@@ -307,6 +318,7 @@ class Connection:
     def _happened(self, entry: Entry) -> None:
         event = entry.event
         if isinstance(event, Frame) and event.sender == "device":
+            self._note(event)
             self._answer(event)
         elif isinstance(event, UpgradeAsked):
             self._asked()
@@ -316,7 +328,7 @@ class Connection:
             self.line.fin()
         if getattr(event, "sender", "device") == "device":
             self._inbox.put(entry)
-        plain = self._sealing.take(entry)
+        plain = self._sealing.take(entry) if self._sealing is not None else None
         if plain is not None:
             self._happened_inside(plain)
 
@@ -324,6 +336,7 @@ class Connection:
         """What was inside a sealed frame is heard like any message."""
         event = entry.event
         if isinstance(event, Frame) and event.sender == "device":
+            self._note(event)
             self._answer(event)
             self._inbox.put(entry)
 
@@ -332,10 +345,12 @@ class Connection:
         if self.line.inbound and self._upgrade_due:
             self.line.send(upgrade_answer(self.line.asked_key or ""))
 
-    def _answer(self, frame: Frame) -> None:
+    def _note(self, frame: Frame) -> None:
         if frame.type in ("client/hello", "client/state"):
             told = _player(frame).get("supported_commands")
             self._commands = [*map(str, told)] if isinstance(told, list) else self._commands
+
+    def _answer(self, frame: Frame) -> None:
         if self.hello is None and (generation := generation_of(frame.type)) is not None:
             self.generation = generation
             self.hello = frame

@@ -1,6 +1,6 @@
 """What a server does with a device in use: audio, volume, metadata, artwork, its group.
 
-Two performers: the scripted server's messages (legacy devices, PCM only), and aiosendspin.
+Two performers: the scripted server's messages (PCM only), and aiosendspin.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ class _Background:
 class Speaks(Protocol):
     """What a performer needs of a scripted connection."""
 
-    hello: Frame | None
+    @property
+    def introduction(self) -> Frame | None:
+        """The device's client/hello, sealed or not."""
+        ...
 
     @property
     def closed(self) -> bool:
@@ -120,8 +123,8 @@ class Speaks(Protocol):
         """Send a message."""
         ...
 
-    def send_binary(self, data: bytes) -> None:
-        """Send a binary message."""
+    def send_audio(self, timestamp_us: int, data: bytes) -> None:
+        """Send a chunk of audio."""
         ...
 
 
@@ -129,15 +132,12 @@ class ScriptedPerformer:
     """Performs over a connection of the scripted server."""
 
     def __init__(self, connection: Speaks) -> None:
-        """Raises `Unable` for a device that is not of the legacy generation."""
-        hello = connection.hello
-        if hello is None or hello.type != "client/hello":
-            raise Unable(
-                "the scripted server has no keys: it cannot talk to a device of the noise "
-                "generation",
-                hint="play it with --server reference",
-            )
+        """Raises `ServerError` for a device that has not said hello."""
+        hello = connection.introduction
+        if hello is None:
+            raise ServerError("the device has not said hello: nothing can be played to it")
         self._connection = connection
+        self._noise = hello.sealed is not None
         self._payload = (hello.message or {}).get("payload") or {}
         self._audio = _Background()
         self._streaming = False
@@ -152,7 +152,10 @@ class ScriptedPerformer:
             )
         if not self._streaming:
             self._group("playing")
-            self._connection.send("stream/start", messages.stream_start())
+            start = messages.stream_start()
+            if self._noise:
+                start["server_transmitted"] = self._connection.clock_us()
+            self._connection.send("stream/start", start)
             self._streaming = True
         self._audio.begin(asyncio.get_running_loop().create_task(self._feed(source)))
 
@@ -161,7 +164,7 @@ class ScriptedPerformer:
         due = connection.clock_us() + AHEAD_US
         while not connection.closed:
             if connection.waiting < BACKLOG_BOUND:
-                connection.send_binary(messages.media(due, source.read(CHUNK)))
+                connection.send_audio(due, source.read(CHUNK))
             due += CHUNK * 1_000_000 // RATE
             late = connection.clock_us() - due
             if late > 0:  # this process was held up: go on from now, as a player would

@@ -121,6 +121,8 @@ class PlayedConnection(Connection):
     link's.
     """
 
+    _has_keys = False
+
     def __init__(
         self,
         engine: Engine,
@@ -206,6 +208,10 @@ class PlayedConnection(Connection):
                         self._stirred.clear()
                         await self._stirred.wait()
         return hello
+
+    async def introduce(self, timeout: float = 5.0) -> bool:
+        """As `wait_hello`: all that follows the opening message is behind the gate."""
+        return await self.wait_hello(timeout) is not None
 
     def greet(
         self, payload: Mapping[str, Any] | None = None, *, without: str | None = None, **fields: Any

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from rig.errors import ServerError
 from rig.history.events import Frame
 from rig.protocol import encode_frame
 from rig.servers import ScriptedServer, Unable
@@ -70,7 +71,7 @@ async def test_a_device_that_takes_no_pcm_is_not_played_to(device, record, link)
             await (await connection.performer()).play(Tone())
 
 
-async def test_a_sealed_device_is_not_talked_to_in_the_clear(device, link) -> None:
+async def test_a_device_that_has_not_said_its_sealed_hello_is_not_played_to(device, link) -> None:
     async with ScriptedServer(link) as server:
         connection = await server.connect()
         end = await device.accept()
@@ -79,5 +80,5 @@ async def test_a_sealed_device_is_not_talked_to_in_the_clear(device, link) -> No
         init = b'{"type":"client/init","payload":{"client_id":"x"}}'
         await end.send(encode_frame("text", init))
         await connection.wait_hello()
-        with pytest.raises(Unable, match="noise"):
+        with pytest.raises(ServerError, match="has not said hello"):
             await connection.performer()
