@@ -25,8 +25,8 @@ def opening_first(history: Judged) -> Outcome:
             continue
         if kind == GOODBYE:
             later = talk.after_goodbye
-            if later is None:
-                continue
+            if later is None or (isinstance(later.event, Frame) and later.event.type == GOODBYE):
+                continue  # said again, as where two refusals meet on one socket: not an opening
             message = f"connection {talk.conn}: a goodbye first, then {words(later)}"
             broken.append((message, (talk.upgraded, talk.first.n, later.n)))
         else:

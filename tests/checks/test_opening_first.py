@@ -24,6 +24,11 @@ def test_a_goodbye_alone_passes(wire):
     assert opening_first(history).verdict is Verdict.PASS
 
 
+def test_a_goodbye_that_is_said_twice_is_no_opening(wire):
+    wire.opened(1).upgraded(1).device(1, "client/goodbye").device(1, "client/goodbye")
+    assert opening_first(wire.fin(1, "device").history()).verdict is Verdict.PASS
+
+
 def test_a_goodbye_that_is_not_the_last_word_fails(wire):
     history = wire.opened(1).upgraded(1).device(1, "client/goodbye").hello(1).history()
     assert opening_first(history).verdict is Verdict.FAIL
