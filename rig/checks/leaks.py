@@ -10,9 +10,16 @@ from rig.history.events import (
     ConnectionOpened,
     ConsoleGap,
     CrashBegan,
+    FaultAsked,
     Settled,
     SocketSeen,
 )
+
+UNTOLD = frozenset(
+    {"rst-forged", "socket-killed", "silence-to-device", "silence-both-ways", "link-down"}
+)
+"""Faults after which a device may not have been told that its peer is gone: it goes on believing
+until it sends something, or for ever."""
 
 
 @check(
@@ -22,11 +29,17 @@ from rig.history.events import (
     "socket' (D lines)",
 )
 def no_connection_leaked(history: Judged) -> Outcome:
-    """At each `Settled`, every socket that the log told to be opened was told to be closed."""
+    """At each `Settled`, every socket that the log told to be opened was told to be closed.
+
+    Not those that were open when a fault ended the server's side alone (`UNTOLD`).
+    """
     open_sockets: dict[int, int] = {}
     live = 0
     told = settled = 0
-    kinds = (SocketSeen, Settled, Boot, CrashBegan, ConsoleGap, ConnectionOpened, ConnectionClosed)
+    kinds = (
+        *(SocketSeen, Settled, Boot, CrashBegan, ConsoleGap),
+        *(ConnectionOpened, ConnectionClosed, FaultAsked),
+    )
     for entry in history.only(*kinds):
         match entry.event:
             # after a gap the log may have told of closings unheard; a crash closes without a word
@@ -37,6 +50,8 @@ def no_connection_leaked(history: Judged) -> Outcome:
                 told += 1
             case SocketSeen(op="closed", fd=int(fd)):
                 open_sockets.pop(fd, None)
+            case FaultAsked(fault=fault) if fault in UNTOLD:
+                open_sockets.clear()
             case ConnectionOpened():
                 live += 1
             case ConnectionClosed():
