@@ -15,7 +15,7 @@ from rich.table import Table
 from rig.errors import BenchError
 from rig.triage.decode import DecodedCrash
 from rig.triage.memory import Bucket, Mark, Memory, Occurrence
-from rig.triage.summary import facts, headline
+from rig.triage.summary import facts, headline, other_tasks
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SHOWN = 50
@@ -106,6 +106,10 @@ def show(bucket: int) -> None:
         console.print(f"  [dim]{label:<9}[/dim] {escape(value)}")
     for frame in best.frames:
         console.print(f"    {escape(frame)}")
+    if best.tasks:
+        console.print("[dim]the tasks of its core dump[/dim]")
+        for text in other_tasks(best.tasks, whole=True):
+            console.print(f"    {text}")
     if best.record.before:
         console.print("[dim]the log before it[/dim]")
         for text in best.record.before:

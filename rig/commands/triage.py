@@ -13,7 +13,8 @@ from typing import BinaryIO, cast
 import click
 
 from rig.errors import BenchError, RigError
-from rig.triage.decode import Decoder
+from rig.triage.decode import Decoder, Unwind
+from rig.triage.gdb import debugger
 from rig.triage.jsonl import Writer
 from rig.triage.logs import BLOCK, doubtful
 from rig.triage.memory import Memory
@@ -33,6 +34,13 @@ from rig.triage.summary import Summary
     help="ELF file of a build, or a folder of them. Repeatable.",
 )
 @click.option("--force", is_flag=True, help="Decode with the given ELF even if its hash differs.")
+@click.option(
+    "--unwind",
+    type=click.Choice(["auto", "cfi", "gdb"]),
+    default="auto",
+    help="What follows a RISC-V stack: the ELF's call-frame information, or GDB with Espressif's "
+    "panic decoder. auto (the default): cfi, and GDB where that gets nowhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a log on stdout.")
 @click.option("--memory/--no-memory", default=True, help="Remember the crashes (the default).")
 @click.option(
@@ -42,6 +50,7 @@ def command(
     logs: Sequence[str],
     elfs: Sequence[Path],
     force: bool,
+    unwind: Unwind,
     as_json: bool,
     memory: bool,
     check: bool,
@@ -56,7 +65,12 @@ def command(
     rig monitor BOARD | rig triage -
     rig triage --json *.log
     """
-    decoder = Decoder(elf_files(elfs), force=force)
+    if unwind == "gdb" and debugger() is None:
+        raise BenchError(
+            "--unwind gdb: there is no GDB for RISC-V on this machine",
+            hint="install gdb-multiarch or riscv32-esp-elf-gdb, or leave the option out",
+        )
+    decoder = Decoder(elf_files(elfs), force=force, unwind=unwind)
     with ExitStack() as stack:
         session = Session(decoder, _memory(stack) if memory else None)
         summary = Summary()

@@ -49,5 +49,7 @@ class CrashRecord:
     """Log lines before it, oldest first (bounded)."""
     text: tuple[str, ...] = ()
     """The crash's own lines as printed, colours stripped (bounded)."""
+    core_dump: tuple[str, ...] = ()
+    """The base64 lines of a core dump that was printed with it (bounded)."""
     frames: tuple[str, ...] = ()
     """Symbolised frames, where the log itself carries them (sanitizer reports)."""

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from rig.console.crash.chips import XTENSA_CAUSES
 from rig.errors import FirmwareError
 from rig.history.crash import CrashRecord
-from rig.triage import cfi
+from rig.triage import cfi, gdb
+from rig.triage.core_dump import CoreDump, addresses, shared
 from rig.triage.elf import Elf, open_elf
 from rig.triage.index import Place
 from rig.triage.store import Symbols, SymbolStore, names_elf
+
+Unwind = Literal["auto", "cfi", "gdb"]
+Unwinder = Literal["cfi", "gdb"]
+GDB_STACKS = 20
+"""So many stacks are given to GDB where nobody asked for it."""
+PRINTED = 2
+"""MEPC and RA: what a panic says without its stack memory."""
 
 ROM = range(0x4000_0000, 0x4008_0000)
 """Where the ROM's code lies on every chip that has one of these addresses there."""
@@ -39,6 +49,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskStack:
+    """What a task was doing when the firmware crashed, from a core dump."""
+
+    name: str | None
+    handle: str
+    """Address of its control block."""
+    crashed: bool
+    registers: dict[str, str]
+    stack_start: str
+    stack_bytes: int
+    """What the dump holds of its stack."""
+    frames: tuple[Frame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedCrash:
     """A crash record and its stack, innermost function first."""
 
@@ -46,8 +71,12 @@ class DecodedCrash:
     frames: tuple[Frame, ...] = ()
     elf: str | None = None
     """SHA-256 of the ELF it was decoded with."""
-    unwound: bool = False
-    """Frames beyond the printed addresses came from stack memory."""
+    unwound: Unwinder | None = None
+    """What found the frames beyond the printed addresses, in the printed stack memory."""
+    tasks: tuple[TaskStack, ...] = ()
+    """All tasks of its core dump, the crashed one first."""
+    panic: str | None = None
+    """The panic's details that the core dump kept: an assertion's text, the watchdog's tasks."""
     notes: tuple[str, ...] = field(default=())
     """What the reader should know: why it is not decoded, or what with."""
 
@@ -70,30 +99,88 @@ class Decoder:
         *,
         store: SymbolStore | None = None,
         force: bool = False,
+        unwind: Unwind = "auto",
     ) -> None:
-        """Hash the given ELF files. Raises `FirmwareError` for what is no ELF file."""
+        """Hash the given ELF files. Raises `FirmwareError` for what is no ELF file.
+
+        `unwind` says what reads a RISC-V stack's memory: the ELF's call-frame information (`cfi`),
+        or GDB by Espressif's panic decoder (`gdb`). `auto` asks GDB, where there is one, only when
+        call-frame information gets no further than the registers: it takes a second a stack, and
+        the same crash has to have the same signature on every machine.
+        """
         self.store = store or SymbolStore()
         self.given = [open_elf(path) for path in elfs]
         self.force = force
+        self.unwind = unwind
+        self._by_gdb = 0
 
     def decode(self, record: CrashRecord) -> DecodedCrash:
         """Decode one record; never raises on what a board printed."""
         if record.arch == "host":
             frames = tuple(_host_frame(text) for text in record.frames)
             return DecodedCrash(record, frames)
+        core = shared().read(record.core_dump) if record.core_dump else None
+        if core is not None and record.elf_sha256 is None and core.elf_sha256:
+            record = replace(record, elf_sha256=core.elf_sha256)
         elf, notes = self._elf_of(record)
-        said = log_places(record)
+        symbols = None
         if elf is not None:
             try:
-                return self._with(record, self.store.of(elf), notes, said)
+                symbols = self.store.of(elf)
+                symbols.index()
             except FirmwareError as error:
-                notes = (*notes, error.message)
-        frames = tuple(
-            frame
-            for address in _printed(record)
-            for frame in _frames(address, said.get(int(address, 16), []), "log")
+                symbols, notes = None, (*notes, error.message)
+        said = log_places(record)
+        if symbols is not None:
+            crash = self._with(record, symbols, notes, said)
+        else:
+            frames = tuple(
+                frame
+                for address in _printed(record)
+                for frame in _frames(address, said.get(int(address, 16), []), "log")
+            )
+            crash = DecodedCrash(record, frames, notes=notes)
+        return crash if core is None else self._with_core(crash, core, symbols)
+
+    def _with_core(
+        self, crash: DecodedCrash, core: CoreDump, symbols: Symbols | None
+    ) -> DecodedCrash:
+        """The same, with what its core dump says."""
+        if core.error is not None:
+            note = f"its core dump was not read: {core.error}"
+            return replace(crash, notes=(*crash.notes, note))
+        record = _completed(crash.record, core)
+        tables = symbols.index().frames if symbols is not None and core.arch == "riscv" else []
+        stacks = tuple(
+            TaskStack(
+                task.name,
+                f"0x{task.handle:08x}",
+                task.crashed,
+                {name: f"0x{value:08x}" for name, value in task.registers.items()},
+                f"0x{task.stack_at:08x}",
+                len(task.stack),
+                tuple(self._placed(record, addresses(task, tables), core.arch, symbols)),
+            )
+            for task in core.tasks
         )
-        return DecodedCrash(record, frames, notes=notes)
+        frames = crash.frames
+        if stacks and stacks[0].crashed and not record.backtrace:
+            # Nothing but the core dump says where it was.
+            frames = max(frames, stacks[0].frames, key=len)
+        return replace(crash, record=record, frames=frames, tasks=stacks, panic=core.panic)
+
+    def _placed(
+        self, record: CrashRecord, found: list[int], arch: str | None, symbols: Symbols | None
+    ) -> Iterator[Frame]:
+        """Unwound addresses as frames."""
+        back = 1 if arch == "riscv" else 0
+        asked = [address - back if n else address for n, address in enumerate(found)]
+        known = symbols.places(asked) if symbols is not None else {}
+        for printed, address in zip(found, asked, strict=True):
+            places, source = known.get(address, []), "elf"
+            if not places and address in ROM:
+                places, source = self._in_rom(record, address), "rom"
+            yield from _frames(f"0x{printed:08x}", places, source)
 
     def _with(
         self,
@@ -104,11 +191,11 @@ class Decoder:
     ) -> DecodedCrash:
         printed = _printed(record)
         addresses = [int(address, 16) for address in printed]
-        unwound = False
+        unwound: Unwinder | None = None
         if record.stack_memory and "MEPC" in record.registers and symbols.elf.arch == "riscv":
-            found = cfi.unwind(symbols.index().frames, record.registers, record.stack_memory)
+            found, how = self._unwound(record, symbols)
             if len(found) > 1 or len(addresses) < 2:
-                unwound = True
+                unwound = how
                 addresses = found
                 printed = tuple(f"0x{address:08x}" for address in found)
         # A return address belongs to the call before it. Xtensa's printed addresses are moved there
@@ -124,7 +211,21 @@ class Decoder:
             if not places:
                 places, source = said.get(int(text, 16), []), "log"
             frames.extend(_frames(text, places, source))
-        return DecodedCrash(record, tuple(frames), symbols.elf.sha256, unwound, notes)
+        return DecodedCrash(record, tuple(frames), symbols.elf.sha256, unwound, notes=notes)
+
+    def _unwound(self, record: CrashRecord, symbols: Symbols) -> tuple[list[int], Unwinder]:
+        """Program counters from a stack's memory, and what found them."""
+        found: list[int] = []
+        if self.unwind != "gdb":
+            found = cfi.unwind(symbols.index().frames, record.registers, record.stack_memory)
+            if self.unwind == "cfi" or len(found) > PRINTED or self._by_gdb >= GDB_STACKS:
+                return found, "cfi"
+        if (debugger := gdb.debugger()) is not None:
+            self._by_gdb += 1
+            by_gdb = gdb.unwind(debugger, symbols.elf.path, record)
+            if len(by_gdb) > len(found):
+                return by_gdb, "gdb"
+        return found, "cfi"
 
     def _in_rom(self, record: CrashRecord, address: int) -> list[Place]:
         chip = record.chip or ""
@@ -159,6 +260,23 @@ class Decoder:
         if len(apps) == 1:
             return apps[0], (f"the log names no ELF; decoded with {apps[0].path} as given",)
         return None, ()
+
+
+def _completed(record: CrashRecord, core: CoreDump) -> CrashRecord:
+    """A record with what only its core dump knows."""
+    crashed = core.tasks[0] if core.tasks and core.tasks[0].crashed else None
+    registers = {} if crashed is None else crashed.registers
+    pc = registers.get("MEPC", registers.get("PC"))
+    address = core.exception.get("EXCVADDR")
+    return replace(
+        record,
+        chip=record.chip or core.chip,
+        arch=record.arch or core.arch,
+        task=record.task or (crashed.name if crashed is not None else None),
+        reason=record.reason or XTENSA_CAUSES.get(core.exception.get("EXCCAUSE", -1)),
+        pc=record.pc or (None if pc is None else f"0x{pc:08x}"),
+        excvaddr=record.excvaddr or (None if address is None else f"0x{address:08x}"),
+    )
 
 
 def decode_record(record: CrashRecord, elfs: Sequence[Path] | Decoder = ()) -> DecodedCrash:

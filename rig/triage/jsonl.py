@@ -11,7 +11,7 @@ import msgspec
 
 from rig.console.crash import Reset, Warned
 from rig.history.crash import CrashRecord
-from rig.triage.decode import Frame
+from rig.triage.decode import DecodedCrash, Frame, TaskStack
 from rig.triage.session import Found, Triaged
 
 SPOOL = 1 << 20
@@ -43,6 +43,7 @@ def crash_fields(found: Triaged) -> dict[str, Any]:
         "uptime_ms": record.uptime_ms,
         "reset_reason": record.reset_reason,
         "before": list(record.before),
+        "core_dump": _core_dump(found.crash),
         "notes": list(found.crash.notes),
     }
     if found.remembered is not None:
@@ -62,6 +63,24 @@ def _frame(frame: Frame) -> dict[str, Any]:
         "line": frame.line,
         "inlined": frame.inlined,
         "source": frame.source,
+    }
+
+
+def _core_dump(crash: DecodedCrash) -> dict[str, Any] | None:
+    if not crash.tasks:
+        return None
+    return {"panic": crash.panic, "tasks": [_task(task) for task in crash.tasks]}
+
+
+def _task(task: TaskStack) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "handle": task.handle,
+        "crashed": task.crashed,
+        "registers": task.registers,
+        "stack": {"start": task.stack_start, "bytes": task.stack_bytes},
+        "backtrace": list(dict.fromkeys(frame.address for frame in task.frames)),
+        "decoded": [_frame(frame) for frame in task.frames if frame.function],
     }
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -20,7 +20,7 @@ import msgspec
 
 from rig.errors import BenchError, RigError
 from rig.history.crash import CrashRecord
-from rig.triage.decode import DecodedCrash
+from rig.triage.decode import DecodedCrash, TaskStack
 from rig.triage.home import database
 from rig.triage.identity import holds_fix, occurrence_key
 from rig.triage.signature import signature
@@ -55,6 +55,9 @@ _MIGRATIONS = (
         record TEXT NOT NULL
     );
     CREATE INDEX occurrence_bucket ON occurrence(bucket, seen);
+    """,
+    """
+    ALTER TABLE occurrence ADD COLUMN tasks TEXT NOT NULL DEFAULT '[]';
     """,
 )
 """By version: what brings a database from version n to n + 1. Never change one; add one."""
@@ -111,6 +114,9 @@ class Occurrence:
     regression: bool
     frames: tuple[str, ...]
     record: CrashRecord
+    """Without its core dump's lines."""
+    tasks: tuple[TaskStack, ...] = ()
+    """What its core dump said of each task."""
 
 
 class Memory:
@@ -261,11 +267,12 @@ class Memory:
                 self._db.execute("DELETE FROM bucket WHERE id = ?", (old["id"],))
         self._db.execute(
             "INSERT INTO occurrence(bucket, key, seen, source, line, firmware, board, elf,"
-            " regression, frames, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " regression, frames, record, tasks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 bucket["id"], key, at, source, record.line, firmware, board, record.elf_sha256,
                 int(back), msgspec.json.encode([str(frame) for frame in crash.frames]).decode(),
-                msgspec.json.encode(record).decode(),
+                msgspec.json.encode(replace(record, core_dump=())).decode(),
+                msgspec.json.encode(crash.tasks).decode(),
             ),
         )  # fmt: skip
         return Remembered(
@@ -326,6 +333,7 @@ class Memory:
                 row["elf"], bool(row["regression"]),
                 tuple(msgspec.json.decode(row["frames"], type=list[str])),
                 msgspec.json.decode(row["record"], type=CrashRecord),
+                tuple(msgspec.json.decode(row["tasks"], type=list[TaskStack])),
             )
             for row in rows
         ]  # fmt: skip

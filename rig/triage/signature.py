@@ -92,12 +92,13 @@ def bare_name(function: str) -> str:
 
 def fault_class(record: CrashRecord) -> str:
     """What happened, in words common to both architectures and all versions of ESP-IDF."""
-    if record.kind in _KINDS:
+    told = record.kind == "panic" or (record.kind == "coredump" and bool(record.reason))
+    if record.kind in _KINDS and not told:
         words = _KINDS[record.kind]
         return f"{words} in {record.task}" if record.task else words
     if record.kind == "assert":
         return f"assert({record.assert_expr})" if record.assert_expr else "assert"
-    if record.kind == "panic" and record.reason:
+    if told and record.reason:
         low = record.reason.lower()
         for pattern, words in _FAULTS:
             if re.search(pattern, low):

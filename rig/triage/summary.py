@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rig.console.crash import Reset, Warned
-from rig.triage.decode import DecodedCrash, Frame
+from rig.triage.decode import DecodedCrash, Frame, TaskStack
 from rig.triage.session import Found, Triaged
 
 GROUPS = 10_000
@@ -101,6 +101,8 @@ class Summary:
             self.console.print(f"  [dim]{label:<9}[/dim] {escape(value)}")
         for text in stack(found.crash.frames):
             self.console.print(f"    {text}")
+        for text in other_tasks(found.crash.tasks):
+            self.console.print(f"  {text}")
         for note in found.crash.notes:
             self.console.print(f"  [yellow]{escape(note)}[/yellow]")
         for text in record.before[-BEFORE:]:
@@ -142,6 +144,7 @@ def facts(crash: DecodedCrash) -> list[tuple[str, str]]:
     rows = [
         ("firmware", " ".join(v for v in (record.firmware, record.elf_sha256) if v)),
         ("chip", record.chip or ""),
+        ("panic", crash.panic or ""),
         ("PC", record.pc or ""),
         ("address", record.excvaddr or ""),
         ("uptime", f"{record.uptime_ms / 1000:.1f} s" if record.uptime_ms is not None else ""),
@@ -159,6 +162,27 @@ def stack(frames: Iterable[Frame]) -> list[str]:
         lines.append(
             f"[dim]{escape(frame.address)}[/dim] {escape(frame.function or '?')}{inlined}{place}"
         )
+    return lines
+
+
+def other_tasks(tasks: Iterable[TaskStack], *, whole: bool = False) -> list[str]:
+    """The tasks of a core dump as lines of rich markup: the innermost function of each that did not
+    crash, or (`whole`) every task with its stack and registers.
+    """
+    lines = []
+    for task in tasks:
+        name = escape(task.name or task.handle)
+        if whole:
+            lines.append(f"[bold]{name}[/bold]{' (crashed)' if task.crashed else ''}")
+            lines += [f"  {line}" for line in stack(task.frames)]
+            values = [f"{key} {value}" for key, value in task.registers.items()]
+            lines += [
+                f"  [dim]{escape('  '.join(values[at : at + 6]))}[/dim]"
+                for at in range(0, len(values), 6)
+            ]
+        elif not task.crashed:
+            inner = next(iter(stack(task.frames[:1])), "?")
+            lines.append(f"[dim]task[/dim]      {name}: {inner}")
     return lines
 
 

@@ -15,6 +15,7 @@ from rig.history.crash import CrashRecord
 from rig.triage import Decoder, SymbolStore, decode_record
 from rig.triage import decode as decode_module
 from rig.triage.elf import open_elf
+from rig.triage.gdb import debugger
 from rig.triage.index import Index, build_index
 from rig.triage.signature import bare_name
 from rig.triage.tools import ask, symboliser
@@ -235,3 +236,51 @@ def test_no_damage_to_an_elf_raises_anything_but_its_own_error(
     path.write_bytes(content[: data.draw(st.integers(64, len(content)))])
     with contextlib.suppress(FirmwareError):
         build_index(path, "0" * 64)
+
+
+@pytest.mark.skipif(debugger() is None, reason="no GDB for RISC-V on this machine")
+@pytest.mark.parametrize("version", VERSIONS[:2])
+def test_gdb_and_call_frame_information_find_the_same_frames(
+    version: str, panic: Panic, records: Records, elf_of: ElfOf
+) -> None:
+    (record,) = records(panic(version, *CLOSING))
+    by_gdb = Decoder([elf_of(version)], unwind="gdb").decode(record)
+    by_cfi = Decoder([elf_of(version)], unwind="cfi").decode(record)
+    assert (by_gdb.unwound, by_cfi.unwound) == ("gdb", "cfi")
+    assert by_gdb.frames == by_cfi.frames
+
+
+def test_gdb_is_not_asked_where_call_frame_information_is_enough(
+    panic: Panic, records: Records, elf_of: ElfOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(decode_module.gdb, "debugger", lambda: "gdb")
+    monkeypatch.setattr(decode_module.gdb, "unwind", lambda *args: asked.append(args) or [])
+    (record,) = records(panic("v0.6.1", *CLOSING))
+    assert Decoder([elf_of("v0.6.1")]).decode(record).unwound == "cfi"
+    assert not asked
+
+
+def test_gdb_is_asked_where_call_frame_information_gets_nowhere(
+    panic: Panic, records: Records, elf_of: ElfOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (record,) = records(panic("v0.6.1", *CLOSING))
+    pcs = [int(record.registers["MEPC"], 16), 0x4200_0077, 0x4200_00E5]
+    monkeypatch.setattr(decode_module.gdb, "debugger", lambda: "gdb")
+    monkeypatch.setattr(decode_module.gdb, "unwind", lambda *args: pcs)
+    monkeypatch.setattr(decode_module.cfi, "unwind", lambda *args: pcs[:1])
+    crash = Decoder([elf_of("v0.6.1")]).decode(record)
+    assert (crash.unwound, len({frame.address for frame in crash.frames})) == ("gdb", 3)
+
+
+def test_a_gdb_that_fails_or_hangs_leaves_what_was_printed(
+    panic: Panic, records: Records, elf_of: ElfOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (record,) = records(panic("v0.6.1", *CLOSING))
+    broken = tmp_path / "gdb"
+    broken.write_text("#!/bin/sh\nexec sleep 60\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(decode_module.gdb, "TIMEOUT", 0.2)
+    monkeypatch.setattr(decode_module.gdb, "debugger", lambda: str(broken))
+    crash = Decoder([elf_of("v0.6.1")], unwind="gdb").decode(record)
+    assert crash.frames[0].function == "httpd_sess_close"

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rig.console.crash import chips, forms
-from rig.console.crash.draft import FRAMES, STACK_LINES
+from rig.console.crash.draft import DUMP_CHARS, FRAMES, STACK_LINES
 from rig.console.crash.line import Handler, Line
 from rig.console.crash.text import REMEMBERED
 
@@ -185,10 +185,11 @@ def _core_dump(reader: CrashReader, line: Line) -> bool:
         if forms.DUMP_START.search(line.text):
             draft = reader.crash("coredump", line)
             draft.dumping = True
+            draft.dump, draft.dump_room = [], DUMP_CHARS
             return True
         if forms.DUMP_END.search(line.text):
             if draft is not None:
-                draft.dumping = False
+                draft.dumping, draft.dump_room = False, 0
                 draft.touched()
             return True
     if draft is not None and "core_dump" in line.low:
@@ -202,6 +203,9 @@ def _base64(reader: CrashReader, line: Line) -> bool:
     draft = reader.open
     if draft is None or not draft.dumping or not forms.BASE64.match(line.body):
         return False
+    if draft.dump_room > 0:
+        draft.dump.append(line.body)
+        draft.dump_room -= len(line.body)
     draft.touched()
     return True
 

@@ -16,6 +16,8 @@ SPECIFIC = (
 
 TEXT_LINES = 400
 """The most lines of its own text that a record keeps."""
+DUMP_CHARS = 1 << 20
+"""The most characters of a core dump that are kept (a chip's whole RAM in base64 is 700,000)."""
 STACK_LINES = 256
 FRAMES = 256
 
@@ -62,6 +64,10 @@ class Draft:
     """Its backtrace or stack memory was printed: what is printed after is no part of it."""
     dumping: bool = False
     """A core dump is being printed, in which it may crash again."""
+    dump: list[str] = field(default_factory=list)
+    """Base64 lines of the core dump."""
+    dump_room: int = 0
+    """Characters that it may still grow by; none before its first line."""
     open_line: str | None = None
     """A backtrace's line so far, while a terminal may have wrapped it."""
     decoded_only: bool = False
@@ -160,5 +166,6 @@ class Draft:
             kinds=tuple(self.evidence),
             before=self.before,
             text=tuple(self.text),
+            core_dump=tuple(self.dump),
             frames=tuple(self.frames),
         )

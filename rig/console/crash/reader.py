@@ -142,7 +142,9 @@ class CrashReader:
             self._close_check()
         draft = self.open
         if draft is not None and not draft.ended and len(draft.text) < TEXT_LINES:
-            draft.text.append(line.text)
+            dumped = bool(draft.dump) and draft.dump[-1] is line.body
+            if not dumped:
+                draft.text.append(line.text)
         if not known:
             self._age(line)
 
