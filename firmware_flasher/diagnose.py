@@ -22,6 +22,7 @@ from firmware_flasher.errors import (
     ProtectedChip,
     SilentBoard,
     VerifyMismatch,
+    WrongBoard,
     WrongChip,
 )
 from firmware_flasher.messages import Failed
@@ -64,6 +65,10 @@ _OWN: dict[str, tuple[type[FlashError], str]] = {
     "wrong-chip": (
         WrongChip,
         "name the port of the right board, or build for this chip (idf.py set-target)",
+    ),
+    "wrong-board": (
+        WrongBoard,
+        "the boards were exchanged: `rig boards --probe` asks which one is where",
     ),
     "too-large": (
         ImageTooLarge,

@@ -79,6 +79,12 @@ class WrongChip(FlashError):
     exit_code = 2
 
 
+class WrongBoard(FlashError):
+    """Another board is on the port than the one that was meant, by its MAC."""
+
+    exit_code = 2
+
+
 class ImageTooLarge(FlashError):
     """The bundle does not fit the flash of this board."""
 

@@ -228,6 +228,7 @@ def _link(
     slower = [baud for baud in FALL_BACK_BAUDS if baud < port.baud]
     return Link(
         url=port.url,
+        mac=port.mac,
         bauds=[port.baud, *slower],
         before="no-reset" if reset is not None else port.before,
         after=port.after,

@@ -26,6 +26,8 @@ class Link(msgspec.Struct, frozen=True):
     after: str
     stub: bool = True
     connect_attempts: int = 7
+    mac: str | None = None
+    """Refuse any other board."""
     owner_resets: bool = False
     """The flasher's caller resets the board when asked (`ResetAsked`)."""
     owner_powers: bool = False

@@ -24,6 +24,7 @@ class Port(Protocol):
 
     `url`: device path or pyserial URL. `chip`: refuse another one; None: any. `baud`: transfer
     rate. `before`, `after`: esptool's own words; `no-reset` where the port has no reset lines.
+    `mac`: refuse another board; None: any.
     """
 
     @property
@@ -36,6 +37,8 @@ class Port(Protocol):
     def before(self) -> str: ...
     @property
     def after(self) -> str: ...
+    @property
+    def mac(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class SerialPort:
     baud: int = 921_600
     before: str = "default-reset"
     after: str = "hard-reset"
+    mac: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ class Session:
         try:
             force = isinstance(request, WriteRequest | VerifyRequest) and request.force
             self._refuse_other_chip(esp, request.chip, force=force)
+            self._refuse_other_board(link)
             esp = self._prepare(esp, link, baud)
             data = self._operations.run(esp, request)
             if not link.owner_resets:
@@ -217,6 +218,11 @@ class Session:
                 f"the board on the port is an {esp.CHIP_NAME} (MAC {self._state.info.mac}), "
                 f"expected an {label}",
             )
+
+    def _refuse_other_board(self, link: Link) -> None:
+        found = self._state.info.mac if self._state.info else ""
+        if link.mac is not None and found and found != link.mac:
+            raise Refused("wrong-board", f"the board on {link.url} has MAC {found}, not {link.mac}")
 
     def _prepare(self, esp: Any, link: Link, baud: int) -> Any:
         """The stub loader and the transfer rate, the flash chip attached and its size known."""

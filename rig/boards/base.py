@@ -47,6 +47,8 @@ class FlashPort:
     baud: int = 921_600
     before: str = "default-reset"
     after: str = "hard-reset"
+    mac: str | None = None
+    """Refuse any other board on this port, before anything is written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
-from firmware_flasher.chips import CHIPS
 from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import read_flash
 from firmware_flasher.image import (
@@ -37,6 +36,7 @@ from firmware_flasher.image import (
 from firmware_flasher.messages import ChipFound, ChipInfo, Event
 from rig.boards.base import Board, FlashPort, Identity
 from rig.boards.flashing import as_rig_error
+from rig.boards.identities import identity_of, note
 from rig.errors import BenchError, BoardError
 
 FIRST_READ = 0x9000
@@ -63,8 +63,11 @@ def _flash_port(board: Board) -> FlashPort:
 class FlashContent:
     """Reads one board's flash, each byte once. Made by `flash_content`."""
 
-    def __init__(self, board: Board, on_event: OnEvent, table_offset: int) -> None:
+    def __init__(
+        self, board: Board, on_event: OnEvent, table_offset: int, *, any_board: bool = False
+    ) -> None:
         self._board = board
+        self._any_board = any_board
         self._on_event = on_event
         self._table_offset = table_offset
         self._windows: list[tuple[int, bytes]] = []
@@ -75,6 +78,8 @@ class FlashContent:
     def port(self) -> FlashPort:
         """Its port, such that the board stays in its loader after each call."""
         port = _flash_port(self._board)
+        if self._any_board:
+            port = replace(port, mac=None)
         return replace(port, after="no-reset") if self._board.can_reset else port
 
     async def reset(self, *, download: bool = False) -> None:
@@ -175,12 +180,18 @@ async def flash_content(
     *,
     on_event: OnEvent = lambda _event: None,
     table_offset: int = PARTITION_TABLE_OFFSET,
+    any_board: bool = False,
 ) -> AsyncIterator[FlashContent]:
-    """The board's flash, for as long as needed; then the board is reset. Hold its lock."""
-    content = FlashContent(board, on_event, table_offset)
+    """The board's flash, for as long as needed; then the board is reset. Hold its lock.
+
+    `any_board`: also where another one than that of the bench's MAC answers.
+    """
+    content = FlashContent(board, on_event, table_offset, any_board=any_board)
     _flash_port(board)
     try:
         yield content
+        if content.info is not None:
+            note(board, identity_of(content.info))
     except BaseException:
         with contextlib.suppress(BoardError):  # the first error is the one to be told
             await content.run_again()
@@ -190,7 +201,7 @@ async def flash_content(
 
 async def probe(board: Board, *, on_event: OnEvent = lambda _event: None) -> Identity:
     """Ask the chip who it is and what it boots. Resets the board. Raises `BoardError`."""
-    async with flash_content(board, on_event=on_event) as content:
+    async with flash_content(board, on_event=on_event, any_board=True) as content:
         firmware = None
         try:
             app = await content.app()
@@ -201,9 +212,3 @@ async def probe(board: Board, *, on_event: OnEvent = lambda _event: None) -> Ide
         info = content.info
         assert info is not None
         return identity_of(info, firmware)
-
-
-def identity_of(info: ChipInfo, firmware: str | None = None) -> Identity:
-    """What is kept of a chip that answered."""
-    label = CHIPS[info.chip].label if info.chip in CHIPS else info.chip
-    return Identity(info.mac, label, info.revision or None, firmware)

@@ -24,6 +24,7 @@ from firmware_flasher.messages import Event as FlashEvent
 from rig.boards.base import Address, Board, Dialler, Findable, Powered
 from rig.boards.download_mode import InDownloadMode, stuck, waits_for_loader, ways_out
 from rig.boards.home import state_folder
+from rig.boards.identities import identity_of, note
 from rig.console.capture import Capture
 from rig.errors import BenchError, BoardError, FirmwareError, RigError
 from rig.history import Event, HistoryStore, Watch, now_ns
@@ -175,6 +176,7 @@ async def flash_board(
             raise as_rig_error(error) from error
         finally:
             store.append(_flashed(board, bundle, outcome))
+    note(board, identity_of(outcome.chip, bundle.label))
     return outcome
 
 

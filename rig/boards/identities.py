@@ -14,11 +14,26 @@ from pathlib import Path
 
 import msgspec
 
-from rig.boards.base import Identity
+from firmware_flasher.chips import CHIPS
+from firmware_flasher.messages import ChipInfo
+from rig.boards.base import Board, Identified, Identity
 from rig.boards.home import state_folder
 from rig.errors import BoardError
 
 _LARGEST = 1 << 20
+
+
+def identity_of(info: ChipInfo, firmware: str | None = None) -> Identity:
+    """What is kept of a chip that answered."""
+    label = CHIPS[info.chip].label if info.chip in CHIPS else info.chip
+    return Identity(info.mac, label, info.revision or None, firmware)
+
+
+def note(board: Board, identity: Identity) -> None:
+    """Keep who the board is, where it can be; a listing that cannot is no reason to fail."""
+    if isinstance(board, Identified) and identity.mac:
+        with contextlib.suppress(BoardError):
+            board.remember(identity)
 
 
 def place_key(place: str, serial: str | None) -> str:
@@ -37,6 +52,8 @@ def remember(key: str, identity: Identity) -> None:
         with _turn(path.with_suffix(".lock")):
             known = remembered()
             known[key] = _joined(known.get(key), identity)
+            for other in [at for at, one in known.items() if one.mac == identity.mac and at != key]:
+                del known[other]  # it was there before: a chip is in one place
             part = path.with_suffix(".part")
             part.write_bytes(msgspec.json.encode(known))
             part.replace(path)

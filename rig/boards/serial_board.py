@@ -5,12 +5,13 @@ Its port is looked up each time it is needed, so it may get another number at an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from rig.boards.base import Identity
+from rig.boards.base import FlashPort, Identity
 from rig.boards.commands import Run
 from rig.boards.discovery import FoundPort, find, read_mac
 from rig.boards.identities import place_key, remember, remembered
@@ -18,7 +19,7 @@ from rig.boards.plain import PlainBoard, PlainSettings
 from rig.boards.power import OFF_SECONDS, Power, switch
 from rig.boards.serial_lines import USUAL_PINS, Pins
 from rig.boards.wifi_credentials import USUAL, Provision
-from rig.errors import BenchError
+from rig.errors import BenchError, BoardError
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,17 @@ class SerialBoard(PlainBoard):
         self.name = name
         self.wanted = settings
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
+        self._entered: FoundPort | None = None
+        """Where it was found when it was entered: it stays there, whoever turns out to be there."""
+
+    async def __aenter__(self) -> Self:
+        """Settle on its place; where it is not attached, whoever needs its port says so."""
+        with contextlib.suppress(BoardError):
+            self._entered = self._found() if self.wanted.port is None else None
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._entered = None
 
     @property
     def settings(self) -> PlainSettings:  # type: ignore[override]  # nobody sets it
@@ -93,13 +105,22 @@ class SerialBoard(PlainBoard):
         return wanted.on(self._found().device)
 
     def _found(self) -> FoundPort:
-        wanted = self.wanted
+        wanted, entered = self.wanted, self._entered
+        if entered is not None and entered.usb is not None:
+            return find(self.name, usb=entered.usb, serial=entered.serial)
         return find(self.name, mac=wanted.mac, usb=wanted.usb, serial=wanted.serial)
 
     def _key(self) -> str:
         """What its identity is kept by."""
         port = self.wanted.port
         return place_key(port, None) if port is not None else self._found().key
+
+    @property
+    def flash_port(self) -> FlashPort | None:
+        """As a plain board's, and for the board with this MAC only."""
+        port = super().flash_port
+        mac = read_mac(self.wanted.mac) if self.wanted.mac else None
+        return replace(port, mac=mac) if port is not None else None
 
     @property
     def provision(self) -> Provision:

@@ -34,9 +34,17 @@ def test_another_board_at_the_same_place_inherits_nothing() -> None:
     assert remembered()[key] == Identity("7c:df:a1:00:00:02")
 
 
+def test_a_board_that_moved_is_no_longer_where_it_was() -> None:
+    remember(place_key("1-1", None), Identity(MAC, "ESP32-C3"))
+    remember(place_key("1-2", None), Identity(MAC, "ESP32-C3"))
+    assert list(remembered()) == [place_key("1-2", None)]
+
+
 def test_boards_that_answer_at_the_same_time_are_all_kept() -> None:
     threads = [
-        threading.Thread(target=remember, args=(place_key(f"1-{n}", None), Identity(MAC)))
+        threading.Thread(
+            target=remember, args=(place_key(f"1-{n}", None), Identity(f"{MAC[:-1]}{n}"))
+        )
         for n in range(8)
     ]
     for thread in threads:

@@ -83,6 +83,20 @@ def test_adopted_boards_are_in_the_bench_by_mac_and_place_and_listed_by_name(
     assert cli.run(["bench", "check"]) == 0
 
 
+def test_boards_that_were_exchanged_are_not_taken_for_each_other(
+    attach: Callable[..., list[str]], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = attach(2)
+    assert cli.run(["boards", "adopt", first, "--name", "kitchen"]) == 0
+    exchanged = [usb(first, "1-1.2"), usb(second, "1-1.1")]
+    monkeypatch.setattr("rig.boards.discovery.list_ports.comports", lambda: exchanged)
+    capsys.readouterr()
+    assert cli.run(["erase", "kitchen", "--size", "0x1000"]) == 2
+    assert f"the board on {second} has MAC 7e:df:a1:" in capsys.readouterr().err
+    assert rows(capsys, "--probe")[first]["board"] == "kitchen"
+    assert cli.run(["erase", "kitchen", "--size", "0x1000"]) == 0
+
+
 def test_what_would_be_written_can_be_seen_first(
     attach: Callable[..., list[str]], capsys: Capsys
 ) -> None:

@@ -284,6 +284,20 @@ async def test_a_bundle_for_another_chip_is_not_written(
     assert board.flash.read_bytes().count(0xFF) == 4 * 1024 * 1024
 
 
+async def test_another_board_than_the_one_with_this_mac_is_not_written(
+    board: Any, bundle: Bundle
+) -> None:
+    port = port_of(board, mac="f4:12:40:00:00:01")
+
+    with pytest.raises(
+        errors.WrongBoard, match=r"has MAC f4:12:40:a1:b2:c3, not f4:12:40:00:00:01"
+    ):
+        await flash(bundle, port)
+    assert board.flash.read_bytes().count(0xFF) == 4 * 1024 * 1024
+    result = await flash(bundle, port_of(board, mac="f4:12:40:a1:b2:c3"))
+    assert result.verified == result.regions
+
+
 async def test_a_bundle_for_another_chip_than_the_ports_is_refused_unseen(bundle: Bundle) -> None:
     with pytest.raises(errors.WrongChip, match="built for ESP32-C3"):
         await flash(bundle, SerialPort("/dev/nowhere", chip="esp32s3"))
