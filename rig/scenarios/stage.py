@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from rig.air.airspace import Airspace
 from rig.boards.base import Board
+from rig.boards.flashing import boot_board
 from rig.errors import FaultError, ServerError
 from rig.faults import Proof, Target, strike
 from rig.history import HistoryStore, now_ns
@@ -94,14 +95,20 @@ class Stage:
 
     # -- connections ------------------------------------------------------------------------
 
-    async def connect(self, *, upgrade: bool = True, reason: str = "discovery") -> Connection:
+    async def connect(
+        self, *, upgrade: bool = True, reason: str = "discovery", server_id: str | None = None
+    ) -> Connection:
         """A connection, upgraded unless told otherwise; nothing is greeted.
+
+        `server_id` is an earlier connection's: the same server again.
 
         Raises `ServerError` when the device does not take it, after recording `ConnectFailed`.
         """
         connection = None
         try:
-            connection = await self.server.connect(connection_reason=reason, timeout=DIAL_S)
+            connection = await self.server.connect(
+                server_id=server_id, connection_reason=reason, timeout=DIAL_S
+            )
             if upgrade and (status := await connection.upgrade(DIAL_S)) != 101:
                 raise ServerError(
                     f"connection {connection.conn}: expected the upgrade answer 101 within "
@@ -122,13 +129,13 @@ class Stage:
             raise
         return connection
 
-    async def hello(self, *, reason: str = "discovery") -> Connection:
+    async def hello(self, *, reason: str = "discovery", server_id: str | None = None) -> Connection:
         """A connection that the device has greeted, and that has not greeted back.
 
         It is held until then. One that the device ends is tried again. Raises `ServerError`.
         """
         for _ in range(_TRIES):
-            connection = await self.connect(reason=reason)
+            connection = await self.connect(reason=reason, server_id=server_id)
             if await self.hold(connection):
                 return connection
             if not connection.closed:
@@ -138,9 +145,9 @@ class Stage:
             hint="the check greeted_in_time says what was waited for",
         )
 
-    async def serve(self, *, reason: str = "discovery") -> Connection:
+    async def serve(self, *, reason: str = "discovery", server_id: str | None = None) -> Connection:
         """A connection in use: greeted both ways, and the device has told its state."""
-        connection = await self.hello(reason=reason)
+        connection = await self.hello(reason=reason, server_id=server_id)
         connection.greet()
         await connection.served(self.device.greet_within)
         return connection
@@ -209,6 +216,14 @@ class Stage:
         await self.step()
         after = (now_ns() - begun) / 1e9
         self.history.append(Settled(t=now_ns(), board=self.board.name, after_s=round(after, 3)))
+
+    async def reboot(self) -> None:
+        """Reset the board and wait until it is in service. Raises `BoardError`, `Lacking`."""
+        if not self.board.can_reset:
+            raise Lacking(f"the bench does not say how {self.board.name} is reset")
+        await self.server.aclose()
+        await boot_board(self.board, self.history)
+        self.sockets.forget()
 
     # -- faults -----------------------------------------------------------------------------
 

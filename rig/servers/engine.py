@@ -114,10 +114,10 @@ class Engine:
         self.allow_unencrypted = allow_unencrypted
         self.conns: Callable[[], tuple[int, ...]] = tuple
         self._record = record
-        self._identity = identity or keys.Identity.generate()
+        self.identity = identity or keys.Identity.generate()
         self._store = store or stores.InMemoryServerPairingStore()
         self._session = session
-        self.server_id: str = self._identity.peer_id
+        self.server_id: str = self.identity.peer_id
         self.server: Any = None
         """The `SendspinServer`, once started."""
         self._runner: Any = None
@@ -129,7 +129,7 @@ class Engine:
         _warnings.attach()
         self.server = self._module.SendspinServer(
             asyncio.get_running_loop(),
-            self._identity,
+            self.identity,
             self.name,
             client_session=self._session,
             pairing_store=self._store,

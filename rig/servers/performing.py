@@ -62,6 +62,10 @@ class Performer(Protocol):
         """Rename its group."""
         ...
 
+    async def announce(self, *, playing: bool) -> None:
+        """Say that the group plays, or has stopped, and send no audio."""
+        ...
+
     def close(self) -> None:
         """Stop what goes on in the background, and send nothing any more."""
         ...
@@ -207,6 +211,10 @@ class ScriptedPerformer:
     async def artwork(self) -> None:
         """None: the scripted server encodes no pictures."""
 
+    async def announce(self, *, playing: bool) -> None:
+        """group/update."""
+        self._group("playing" if playing else "stopped")
+
     def rename(self, name: str) -> None:
         """group/update."""
         self._group("playing" if self._streaming else "stopped", name)
@@ -283,6 +291,13 @@ class ReferencePerformer:
         role = self._group.group_role("artwork")
         if role is not None:
             await self._run(role.set_album_artwork(image))
+
+    async def announce(self, *, playing: bool) -> None:
+        """A stream that is begun or stopped, and never fed."""
+        if playing:
+            self._engine.call(self._group.start_stream)
+        else:
+            await self.pause()
 
     def rename(self, name: str) -> None:
         """Told to every device of the group."""

@@ -26,6 +26,8 @@ from rig.servers.scripted import ScriptedServer
 
 GREETING_S: Final = 0.5
 """How long aiosendspin may take to answer the device's opening message, if only at the gate."""
+REMEMBERED: Final = 64
+"""Identities of past connections that can be taken again."""
 READY_S: Final = 5.0
 """How long a request to aiosendspin may wait for the device's part in the opening."""
 
@@ -39,6 +41,7 @@ class PlayedServer(ScriptedServer):
         super().__init__(path)
         self.front = path
         self._session: Any = None
+        self._identities: dict[str, Any] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     async def connect(
@@ -56,17 +59,22 @@ class PlayedServer(ScriptedServer):
     ) -> PlayedConnection:
         """Open a TCP connection for a new server of aiosendspin's; nothing is sent on it yet.
 
-        As `ScriptedServer.connect`; raises `Unable` for a `server_id` (its public key is its id)
-        and for `answer_time=False`.
+        As `ScriptedServer.connect`; raises `Unable` for a `server_id` that none of its earlier
+        connections had (it is a public key), and for `answer_time=False`.
         """
-        if server_id is not None or not answer_time:
-            what = "have an id of one's choice" if server_id is not None else "leave client/time"
-            raise Unable(
-                f"aiosendspin's server cannot {what}", hint="play it with --server scripted"
-            )
+        if server_id is not None and server_id not in self._identities:
+            raise _unable("have an id of one's choice: it is a public key")
+        if not answer_time:
+            raise _unable("leave a client/time unanswered")
         engine = Engine(
-            self.front.record, name=name or "Rig reference", session=self._client_session()
+            self.front.record,
+            name=name or "Rig reference",
+            session=self._client_session(),
+            identity=self._identities.get(server_id or ""),
         )
+        self._identities[engine.server_id] = engine.identity
+        if len(self._identities) > REMEMBERED:
+            self._identities.pop(next(iter(self._identities)))
         door = await self.front.door(
             server_id=engine.server_id,
             epoch_us=epoch_us,
