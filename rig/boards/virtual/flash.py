@@ -33,24 +33,25 @@ class FlashError(Exception):
 class NorFlash:
     """The chip. Content lives in `path`, and outlives the process even when that is killed."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises `BoardError`: the file cannot be made, is of another size, the disk is full."""
+    def __init__(self, path: Path, size: int = SIZE) -> None:
+        """`size`: bytes, a power of two. Raises `BoardError`: no such file can be made or used."""
         self.path = path
+        self._size = size
         try:
             fresh = not path.exists()
             if fresh:
                 blank = path.with_suffix(".new")
-                blank.write_bytes(b"\xff" * SIZE)
+                blank.write_bytes(b"\xff" * size)
                 blank.rename(path)
             found = path.stat().st_size
-            if found != SIZE:
+            if found != size:
                 raise BoardError(
-                    f"{path} is no image of the virtual board's flash: {SIZE} bytes expected, "
+                    f"{path} is no image of the virtual board's flash: {size} bytes expected, "
                     f"{found} found",
                     hint=f"remove {path}: the board then starts with blank flash",
                 )
             with path.open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), SIZE)
+                self._map = mmap.mmap(file.fileno(), size)
         except OSError as error:
             raise BoardError(
                 f"cannot keep the virtual board's flash in {path}: {error.strerror}",
@@ -60,7 +61,7 @@ class NorFlash:
         """Status registers 1-3, as one little-endian word."""
 
     def __len__(self) -> int:
-        return SIZE
+        return self._size
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at `address`. Raises `FlashError` beyond the end."""
@@ -114,8 +115,10 @@ class NorFlash:
         self._map[address : address + len(content)] = content
 
     def _bounds(self, address: int, size: int) -> None:
-        if address < 0 or size < 0 or address + size > SIZE:
-            raise FlashError(f"{address:#x}+{size:#x} is beyond the {SIZE:#x} bytes of the chip")
+        if address < 0 or size < 0 or address + size > self._size:
+            raise FlashError(
+                f"{address:#x}+{size:#x} is beyond the {self._size:#x} bytes of the chip"
+            )
 
     def command(self, opcode: int, address: int, count: int, sent: bytes) -> bytes:
         """A raw SPI command that does not touch the cells; `count` bytes come back.
@@ -123,7 +126,7 @@ class NorFlash:
         What the chip does not know leaves the line high (`FF`).
         """
         if opcode == 0x9F:
-            answer = JEDEC_ID
+            answer = JEDEC_ID[:2] + bytes([self._size.bit_length() - 1])
         elif opcode in (0x05, 0x35, 0x15):
             answer = self.status.to_bytes(3, "little")[(0x05, 0x35, 0x15).index(opcode) :][:1]
         elif opcode == 0x5A:
