@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import anyio
 import msgspec
+from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from firmware_flasher.diagnose import Context, diagnose
@@ -30,8 +27,7 @@ from firmware_flasher.messages import (
     unpack_up,
 )
 from firmware_flasher.port import Port, holders
-
-_STDERR_TAIL = 2_000
+from firmware_flasher.starting import Worker
 
 
 class PowerCycle(Protocol):
@@ -57,11 +53,15 @@ async def serve(
     reset: Reset | None,
     deadline: float,
     power_cycle: PowerCycle | None = None,
+    worker: Worker | None = None,
 ) -> Done:
-    """Run one worker for one request. Raises `FlashError`."""
+    """Have one worker serve one request; `worker`: one that was started ahead.
+
+    Raises `FlashError`.
+    """
     try:
         with anyio.fail_after(deadline):
-            outcome = await _converse(request, on_event, reset, power_cycle)
+            outcome = await _converse(worker or Worker(), request, on_event, reset, power_cycle)
     except TimeoutError:
         raise FlashTimeout(
             f"port {port.url}: not done after {deadline:.0f} s",
@@ -78,64 +78,40 @@ async def serve(
 
 
 async def _converse(
+    worker: Worker,
     request: Request,
     on_event: Callable[[Event], None],
     reset: Reset | None,
     power_cycle: PowerCycle | None,
 ) -> Done | Failed:
-    """Start a worker and talk to it until its last message; it is dead when this returns."""
-    with tempfile.TemporaryFile() as stderr:
-        process = await anyio.open_process(
-            [sys.executable, "-P", "-m", "firmware_flasher.worker"],
-            stderr=stderr,
-            env=_environment(),
-            start_new_session=True,  # Ctrl-C in a terminal is this process's to handle
-        )
-        try:
-            async with process:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                messages = BufferedByteReceiveStream(process.stdout)
-                await process.stdin.send(pack(request))
-                while True:
-                    message = await _receive(messages)
-                    if isinstance(message, Done | Failed):
-                        if process.returncode is None:
-                            process.kill()  # it has nothing left to do
-                        return message
-                    if isinstance(message, ResetAsked):
-                        if power_cycle is not None and message.cold:
-                            await power_cycle()
-                        if reset is not None:
-                            await reset(download=message.download)
-                        await process.stdin.send(pack(ResetDone()))
-                    else:
-                        on_event(message)
-        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead):
-            raise WorkerFailed(
-                f"the esptool worker ended without a result (exit code {process.returncode}): "
-                f"{_tail(stderr)}",
-                hint="try again; the same again is a bug of this rig or of esptool: report it",
-            ) from None
-        except msgspec.DecodeError as error:
-            raise WorkerFailed(f"the esptool worker does not make sense: {error}") from error
-
-
-def _environment() -> dict[str, str]:
-    """This process's, with the package's own place in front: `-P` keeps the working folder out."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    """Talk to a worker until its last message; it is dead when this returns."""
+    try:
+        async with await SocketStream.from_socket(worker.socket) as stream:
+            messages = BufferedByteReceiveStream(stream)
+            await stream.send(pack(request))
+            while True:
+                message = await _receive(messages)
+                if isinstance(message, Done | Failed):
+                    return message
+                if isinstance(message, ResetAsked):
+                    if power_cycle is not None and message.cold:
+                        await power_cycle()
+                    if reset is not None:
+                        await reset(download=message.download)
+                    await stream.send(pack(ResetDone()))
+                else:
+                    on_event(message)
+    except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead):
+        raise WorkerFailed(
+            f"the esptool worker ended without a result {worker.last_words()}",
+            hint="try again; the same again is a bug of this rig or of esptool: report it",
+        ) from None
+    except msgspec.DecodeError as error:
+        raise WorkerFailed(f"the esptool worker does not make sense: {error}") from error
+    finally:
+        worker.end()
 
 
 async def _receive(stream: BufferedByteReceiveStream) -> Up:
     prefix = await stream.receive_exactly(LENGTH.size)
     return unpack_up(await stream.receive_exactly(body_length(prefix)))
-
-
-def _tail(stderr: IO[bytes]) -> str:
-    """The last lines the worker wrote to its standard error: the traceback's end."""
-    size = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, size - _STDERR_TAIL))
-    lines = stderr.read().decode("utf-8", "replace").strip().splitlines()
-    return " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"

@@ -30,6 +30,7 @@ from firmware_flasher.messages import (
     WriteRequest,
 )
 from firmware_flasher.port import Port, check_port
+from firmware_flasher.starting import Worker
 
 FALL_BACK_BAUDS = (460_800, 115_200)
 BASE_DEADLINE = 120.0
@@ -76,6 +77,7 @@ async def flash(
     power_cycle: PowerCycle | None = None,
     memory: Path | None = None,
     deadline: float | None = None,
+    worker: Worker | None = None,
 ) -> FlashResult:
     """Write a bundle to the board on `port` and verify it.
 
@@ -85,7 +87,8 @@ async def flash(
     written anew. `reset`: how the board's owner resets it, where the port has no reset lines;
     called before each attempt (`download=True`) and after the last. `power_cycle`: called before
     each attempt but the first. `force`: write to another chip, too. `deadline`: seconds for all of
-    it; None: by size. Raises `FlashError`, one kind for each cause.
+    it; None: by size. `worker`: one that was started ahead (`starting.Worker`) and serves this
+    flash only. Raises `FlashError`, one kind for each cause.
     """
     started = time.monotonic()
     if port.chip is not None and chip_name(port.chip) != bundle.chip.name and not force:
@@ -108,7 +111,7 @@ async def flash(
         label=bundle.label,
     )
     limit = _deadline(deadline, bundle.size)
-    done = await serve(request, port, on_event, reset, limit, power_cycle)
+    done = await serve(request, port, on_event, reset, limit, power_cycle, worker)
     return FlashResult(
         chip=_info(done),
         digest=bundle.digest,

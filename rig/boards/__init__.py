@@ -100,7 +100,7 @@ def open_board(name: str, bench: Bench | None = None) -> Board:
         entry = entries[name]
         return kind_class(entry.kind)(name, entry.settings)
     kind, colon, number = name.partition(":")
-    if kind in kinds():
+    if kind in KINDS or kind in kinds():  # the latter reads every package's metadata
         return _without_bench(name, kind, number if colon else None)
     benchless = [known for known in KINDS if known not in ("plain", "process", "serial")]
     where = f"the boards in {bench.path}" if bench and bench.path else "boards without a bench file"

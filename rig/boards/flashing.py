@@ -21,6 +21,7 @@ from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import FlashResult, flash
 from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
+from firmware_flasher.starting import Worker
 from rig.boards.base import Address, Board, Dialler, Findable, Powered
 from rig.boards.download_mode import InDownloadMode, stuck, waits_for_loader, ways_out
 from rig.boards.home import state_folder
@@ -137,8 +138,11 @@ async def flash_board(
     verify: bool = True,
     erase_all: bool = False,
     force: bool = False,
+    worker: Worker | None = None,
 ) -> FlashResult:
     """Write and verify `bundle`. The board is left in its ROM loader where the rig can reset it.
+
+    `worker`: one that was started ahead.
 
     Raises `BenchError` or `FirmwareError` where the user's files are wrong, else `BoardError`.
     """
@@ -170,6 +174,7 @@ async def flash_board(
                 reset=reset if board.can_reset and port.before == "no-reset" else None,
                 power_cycle=partial(power_cycle, board, store) if _can_power(board) else None,
                 memory=flash_memory(),
+                worker=worker,
             )
         except FlashError as error:
             outcome = error

@@ -12,3 +12,8 @@ def state_folder() -> Path:
         return Path(given)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "sendspin-rig"
+
+
+def symbols_folder() -> Path:
+    """ELF files by their SHA-256 (`rig.triage.store`)."""
+    return state_folder() / "symbols"

@@ -1,0 +1,183 @@
+"""`rig flash` against plain esptool in the same run: unchanged reflash, and eight boards at once.
+
+    python benchmarks/flash_boards.py [--boards 8] [--rounds 5]
+
+On virtual boards in a home of their own. An unchanged reflash (`--no-boot`) is held against what it
+cannot do without: `esptool verify-flash`, which connects, uploads the stub and asks the chip's MD5
+of the same regions. Eight boards at once are held against one, and against eight esptools at once.
+CPU time is that of rig or esptool with all their processes, without the boards' (they are models,
+and take theirs from the same cores). Wall times say how busy the machine is, too: the best round
+counts. Exit 1: an unchanged reflash above 1.1, or a board's CPU time among eight above 1.2 of
+one alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware_flasher.bundle import Bundle
+from firmware_flasher.loading import load_bundle
+from rig.boards.virtual.board import VirtualBoard, VirtualSettings
+
+FIRMWARE = Path(__file__).parents[1] / "fixtures" / "firmware"
+MOST_REFLASH = 1.1
+MOST_PER_BOARD = 1.2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one round."""
+
+    wall: float
+    cpu: float
+
+
+def measured(work: Callable[[], object]) -> Cost:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    work()
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def best(rounds: int, prepare: Callable[[], object], work: Callable[[], object]) -> Cost:
+    costs = []
+    for _ in range(rounds):
+        prepare()
+        costs.append(measured(work))
+    return Cost(min(cost.wall for cost in costs), min(cost.cpu for cost in costs))
+
+
+class Desk:
+    """The boards, and both tools on them."""
+
+    def __init__(self, home: Path, count: int) -> None:
+        self.boards = [
+            VirtualBoard("b", VirtualSettings(n, home / f"b{n}")) for n in range(1, count + 1)
+        ]
+        bench = home / "bench.toml"
+        bench.write_text(
+            "".join(
+                f'[boards.b{n}]\nkind = "virtual"\nnumber = {n}\nhome = "{home / f"b{n}"}"\n'
+                for n in range(1, count + 1)
+            )
+        )
+        self._env = {
+            **os.environ,
+            "SENDSPIN_RIG_BENCH": str(bench),
+            "SENDSPIN_RIG_HOME": str(home),
+            "SENDSPIN_RIG_LOCKS": str(home / "locks"),
+        }
+
+    def plug(self) -> None:
+        asyncio.run(self._each(lambda board: board.power(True)))
+
+    def download(self, count: int) -> None:
+        asyncio.run(self._each(lambda board: board.reset(download=True), count))
+
+    def unplug(self) -> None:
+        asyncio.run(self._each(lambda board: board.unplug()))
+
+    async def _each(self, what: Callable[[VirtualBoard], object], count: int | None = None) -> None:
+        for board in self.boards[:count]:
+            await what(board)  # type: ignore[misc]
+
+    def rig(self, count: int, bundle: Bundle) -> None:
+        names = [f"b{n}" for n in range(1, count + 1)]
+        command = [
+            sys.executable,
+            "-m",
+            "rig",
+            "flash",
+            *names,
+            bundle.origin,
+            "--no-boot",
+            "--json",
+        ]
+        done = subprocess.run(command, env=self._env, capture_output=True, check=True)
+        said = json.loads(done.stdout)
+        reports = said if isinstance(said, list) else [said]
+        assert all(report["verified"] == len(bundle.regions) for report in reports)
+
+    def esptool(self, count: int, words: Sequence[str]) -> None:
+        before = [sys.executable, "-m", "esptool", "--chip", "esp32c3", "--baud", "921600"]
+        before += ["--before", "no-reset", "--after", "no-reset", "--port"]
+        running = [
+            subprocess.Popen([*before, str(board.home / "uart"), *words], stdout=subprocess.DEVNULL)
+            for board in self.boards[:count]
+        ]
+        assert [process.wait() for process in running] == [0] * count
+
+
+def words_for(bundle: Bundle, command: str, folder: Path) -> list[str]:
+    """esptool's arguments for the regions of a bundle."""
+    words = [command]
+    for number, region in enumerate(bundle.regions):
+        file = folder / f"{number}.bin"
+        file.write_bytes(region.data)
+        words += [f"{region.offset:#x}", str(file)]
+    return words
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--boards", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    old, new = (load_bundle(FIRMWARE / version) for version in ("v0.6.1", "v0.7.0"))
+    with tempfile.TemporaryDirectory(prefix="rig-bench-") as folder:
+        desk = Desk(Path(folder), asked.boards)
+        try:
+            desk.plug()
+            return run(desk, old, new, asked.boards, asked.rounds, Path(folder))
+        finally:
+            desk.unplug()
+
+
+def run(desk: Desk, old: Bundle, new: Bundle, boards: int, rounds: int, folder: Path) -> int:
+    verify, write = (words_for(new, what, folder) for what in ("verify-flash", "write-flash"))
+    desk.rig(boards, new)
+    again = best(rounds, lambda: None, lambda: desk.rig(1, new))
+    md5 = best(rounds, lambda: desk.download(1), lambda: desk.esptool(1, verify))
+    one = best(rounds, lambda: desk.rig(1, old), lambda: desk.rig(1, new))
+    several = best(2, lambda: desk.rig(boards, old), lambda: desk.rig(boards, new))
+    plain_one = best(rounds, lambda: desk.download(1), lambda: desk.esptool(1, write))
+    plain = best(2, lambda: desk.download(boards), lambda: desk.esptool(boards, write))
+    show("unchanged reflash, rig flash --no-boot", again)
+    show("connect, stub and MD5, esptool verify-flash", md5)
+    show("changed application, rig flash --no-boot", one)
+    show(f"the same on {boards} boards at once, a board", per(several, boards))
+    show("all regions, esptool write-flash", plain_one)
+    show(f"the same on {boards} boards at once, a board", per(plain, boards))
+    reflash, share = again.wall / md5.wall, several.cpu / boards / one.cpu
+    cores = min(boards, os.cpu_count() or 1)
+    print(f"unchanged reflash / connect and MD5: {reflash:.2f} of the wall (limit {MOST_REFLASH})")
+    print(f"  and {again.cpu / md5.cpu:.2f} of the CPU time")
+    print(f"CPU time a board among {boards} / one alone: {share:.2f} (limit {MOST_PER_BOARD})")
+    print(f"{boards} at once / one, wall: {several.wall / one.wall:.2f} on {cores} cores")
+    print(f"  esptool's own: {plain.wall / plain_one.wall:.2f}")
+    return int(reflash > MOST_REFLASH or share > MOST_PER_BOARD)
+
+
+def per(cost: Cost, boards: int) -> Cost:
+    return Cost(cost.wall, cost.cpu / boards)
+
+
+def show(what: str, cost: Cost) -> None:
+    print(f"{what:<52} {cost.wall:6.2f} s wall  {cost.cpu:6.2f} s CPU")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
