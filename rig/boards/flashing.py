@@ -41,6 +41,8 @@ _NAMELESS_SECONDS = 1.0
 """How long the application may name itself later than its port answers."""
 _ADDRESS_SECONDS = 1.0
 """How long after its application's start the address of a board may become known."""
+_FINDING_SECONDS = 5.0
+"""The same, where it is looked for by mDNS."""
 _LOADER_TAG = re.compile(r"boot.*|esp_image|flash_parts|flash_encrypt|secure_boot.*|qio_mode|efuse")
 """Components that log in ESP-IDF's second-stage loader."""
 _LOOPING = 3
@@ -260,7 +262,9 @@ class _Startup:
                 return Booted(console.result() if console.done() else None, address)
             app = console.result()
             if self._board.address is None:
-                await asyncio.wait({port}, timeout=_ADDRESS_SECONDS)
+                looked_for = isinstance(self._board, Findable)
+                seconds = _FINDING_SECONDS if looked_for else _ADDRESS_SECONDS
+                await asyncio.wait({port}, timeout=seconds)
             return Booted(app, None if self._board.address is None else await port)
         finally:
             for task in (console, port):
