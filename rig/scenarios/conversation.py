@@ -38,7 +38,7 @@ def _music() -> Tone:
     title="audio, volume, mute, metadata, pauses, group changes, while faults come and go",
     cycles=1,
     faults=(*ENDS, *LASTS),
-    checks=(*STANDARD_CHECKS, "media_well_formed"),
+    checks=(*STANDARD_CHECKS, "media_well_formed", "speaks_websocket", "messages_known"),
     required=(*REQUIRED_CHECKS, "served_again"),
     by_default=False,
     server="reference",
