@@ -145,8 +145,10 @@ def _silent(source: End, destination: End) -> FaultError:
 def _from_both(ear: Ear, source: End, destination: End) -> Half | None:
     """The numbers for `source`'s next segment, by its own segments or by what answers them."""
     own, other = ear.flows.half(source, destination), ear.flows.half(destination, source)
-    if other is None:
+    if own is None and other is None:
         return None
+    if other is None:
+        return own
     if own is None:
         return Half(next=other.acked, acked=other.next, window=5840)
     # The receiver may have it all and not have said so yet (delayed ACK): what was sent counts.
