@@ -156,6 +156,7 @@ class PcapFile:
 
     def __init__(self, path: Path, packets: int) -> None:
         """Raises `FaultError` when it cannot be made."""
+        import scapy.layers.inet  # noqa: F401 (now: it takes a while, and faults cannot wait)
         from scapy.utils import RawPcapWriter
 
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -185,14 +185,12 @@ def send(way: Way, made: Plan, to: Side) -> None:
 
 def put(way: Way, made: Plan, data: bytes, to: Side) -> None:
     """Put an IP packet on its way to one side. Raises `FaultError`."""
-    if to == "device":
-        if way.loopback:
-            macs = bytes(12)
-        else:
-            known = next_hop(way)
-            macs = bytes.fromhex((known.device_mac + known.own_mac).replace(":", ""))
+    if to == "device" and not way.loopback:
+        known = next_hop(way)
+        macs = bytes.fromhex((known.device_mac + known.own_mac).replace(":", ""))
         send_frame(way.interface, macs + b"\x08\x00" + data)
         return
+    # A frame put on loopback by hand has no route with it, and Linux drops it as a martian.
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, FORGED_MARK)

@@ -44,15 +44,16 @@ def command(*arguments: str) -> list[str]:
     if launcher := os.environ.get(LAUNCHER):
         return [*shlex.split(launcher), *helper]
     sudo = shutil.which("sudo")
-    if sudo and _sudo_asks_nothing(sudo):
+    if sudo and _sudo_asks_nothing(sudo, helper):
         return [sudo, "-n", "--", *helper]
     raise FaultError("packet and radio faults need rights that this process lacks", hint=NEEDED)
 
 
-def _sudo_asks_nothing(sudo: str) -> bool:
+def _sudo_asks_nothing(sudo: str, helper: list[str]) -> bool:
+    """Whether sudo runs this very line without a password: it may be the only one allowed."""
     try:
         asked = subprocess.run(
-            [sudo, "-n", "-l", "--", sys.executable],
+            [sudo, "-n", "-l", "--", *helper],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS,

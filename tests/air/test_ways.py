@@ -153,6 +153,25 @@ def test_of_an_address_that_host_and_board_share_only_the_boards_port_is_touched
     assert lab.traces() == before
 
 
+def test_a_rst_is_believed_on_loopback_also_after_the_routes_have_changed(lab: Any) -> None:
+    async def play() -> None:
+        with socket.create_server(("127.9.0.1", 0)) as board, socket.socket() as server:
+            port = board.getsockname()[1]
+            server.connect(("127.9.0.1", port))
+            device, _ = board.accept()
+            with device:
+                device.setblocking(False)
+                async with Air({BOARD: "127.9.0.1"}, ports={BOARD: port}) as air:
+                    await air.ask(Capture(board=BOARD, seconds=30))
+                    lab.sh(f"ip route add 10.44.0.0/24 via {lab.device}")  # cached routes are void
+                    await air.ask(Forge(board=BOARD, flow=flow_of(server), what="rst"))
+                    with pytest.raises(ConnectionResetError):
+                        await hears(device)
+                    assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+
+    asyncio.run(play())
+
+
 def test_a_tunnel_has_no_link_addresses_and_is_refused(lab: Any) -> None:
     made = subprocess.run(
         ["ip", "tuntap", "add", "dev", "srtun", "mode", "tun"], capture_output=True, check=False
