@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rig.air.client import Air
+from rig.air.client import Air, Radio
 from rig.air.protocol import AnyCommand, Ask, Capture, Done, Flow, Forge, Over, Seen
 from rig.errors import FaultError
 from rig.history import Entry, HistoryStore, now_ns
@@ -36,10 +36,16 @@ class Airspace:
     """
 
     def __init__(
-        self, board: str, place: Callable[[], Place | None], history: HistoryStore, folder: Path
+        self,
+        board: str,
+        place: Callable[[], Place | None],
+        history: HistoryStore,
+        folder: Path,
+        radio: Radio | None = None,
     ) -> None:
         self.board = board
         self._place = place
+        self._radio = radio
         self._history = history
         self._folder = folder
         self._air: Air | None = None
@@ -60,7 +66,12 @@ class Airspace:
                     f"{self.board} has no address (yet)", hint="is it on, and on the network?"
                 )
             address = await resolved(self.board, place[0])
-            air = Air({self.board: address}, ports={self.board: place[1]}, folder=self._folder)
+            air = Air(
+                {self.board: address},
+                ports={self.board: place[1]},
+                folder=self._folder,
+                radio=self._radio,
+            )
             air.on_seen = self._seen
             air.on_over = self._over
             await air.__aenter__()

@@ -12,6 +12,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +42,18 @@ CLOSE_S = 10.0
 _LONGEST_ANSWER = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Radio:
+    """What of the radio the bench names."""
+
+    hostapd: str | None = None
+    """hostapd's control socket."""
+    hotspot: str | None = None
+    """A NetworkManager connection."""
+    monitors: tuple[str, ...] = ()
+    """Monitor interfaces."""
+
+
 class Air:
     """The air around some boards. An async context manager.
 
@@ -56,7 +69,7 @@ class Air:
         ports: Mapping[str, int] | None = None,
         folder: Path | None = None,
         run: str | None = None,
-        monitors: tuple[str, ...] = (),
+        radio: Radio | None = None,
     ) -> None:
         self.run = run or f"{os.getpid() % 36**4:04d}{secrets.token_hex(3)}"[-10:]
         self.journal = journal_folder()
@@ -69,7 +82,9 @@ class Air:
                 BoardAddress(name, address, (ports or {}).get(name))
                 for name, address in boards.items()
             ),
-            monitors=monitors,
+            monitors=radio.monitors if radio else (),
+            hostapd=radio.hostapd if radio else None,
+            hotspot=radio.hotspot if radio else None,
             folder=None if folder is None else str(folder.absolute()),
         )
         self._ids = itertools.count(1)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rig.air.leftovers import SUFFIX
-from rig.air.protocol import Interface, Mac
+from rig.air.protocol import Hotspot, Interface, Mac, Megahertz
 from rig.errors import FaultError
 
 _LARGEST = 1 << 20
@@ -70,7 +70,16 @@ class Link(Struct, frozen=True, tag_field="entry", tag="link"):
     index: Annotated[int, Meta(ge=1)]
 
 
-Change = Table | Qdisc | Arp | Link
+class AccessPoint(Struct, frozen=True, tag_field="entry", tag="access-point"):
+    """An access point that is off the air, or on another channel than `mhz`."""
+
+    hostapd: str | None = None
+    hotspot: Hotspot | None = None
+    mhz: Megahertz | None = None
+    """The channel that it was on; None: it is off."""
+
+
+Change = Table | Qdisc | Arp | Link | AccessPoint
 
 
 class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
@@ -79,7 +88,7 @@ class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
     number: int
 
 
-_decoder = msgspec.json.Decoder(Head | Table | Qdisc | Arp | Link | Undone)
+_decoder = msgspec.json.Decoder(Head | Table | Qdisc | Arp | Link | AccessPoint | Undone)
 
 
 class Journal:

@@ -29,6 +29,8 @@ RunId = Annotated[str, Meta(pattern=r"\A[a-z0-9]{4,12}\Z")]
 Text = Annotated[str, Meta(max_length=4096)]
 Milliseconds = Annotated[float, Meta(ge=0, le=10_000)]
 Mac = Annotated[str, Meta(pattern=r"\A([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")]
+Hotspot = Annotated[str, Meta(pattern=r"\A\w[^\x00-\x1f]{0,63}\Z")]
+Megahertz = Annotated[int, Meta(ge=2400, le=7200)]
 Interface = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,15}\Z")]
 
 
@@ -63,6 +65,10 @@ class Begin(Command, frozen=True, kw_only=True, tag="begin"):
     """Monitor interfaces that the bench names."""
     folder: Text | None = None
     """Where captures are written."""
+    hostapd: Annotated[str, Meta(pattern=r"\A/[^\0]{1,100}\Z")] | None = None
+    """The control socket of the access point that the bench names."""
+    hotspot: Hotspot | None = None
+    """Or its NetworkManager connection."""
 
 
 class Drop(Command, frozen=True, kw_only=True, tag="drop"):
@@ -181,6 +187,30 @@ class SynFlood(Command, frozen=True, kw_only=True, tag="syn-flood"):
     seconds: Seconds
 
 
+class RadioOff(Command, frozen=True, kw_only=True, tag="radio-off"):
+    """Take the bench's access point off the air."""
+
+    board: Name
+    seconds: Seconds
+
+
+class SendAway(Command, frozen=True, kw_only=True, tag="send-away"):
+    """Have the access point deauthenticate or disassociate the board; then it may come back."""
+
+    board: Name
+    how: Literal["deauthenticate", "disassociate"] = "deauthenticate"
+    reason: Annotated[int, Meta(ge=1, le=66)] = 7
+    seconds: Seconds
+
+
+class ChangeChannel(Command, frozen=True, kw_only=True, tag="change-channel"):
+    """Have the access point announce another channel, move there, and come back in the end."""
+
+    board: Name
+    mhz: Megahertz
+    seconds: Seconds
+
+
 class Deauth(Command, frozen=True, kw_only=True, tag="deauth"):
     """Send 802.11 deauthentication frames to a station, in its access point's name."""
 
@@ -222,6 +252,9 @@ AnyCommand = (
     | ArpHole
     | LinkDown
     | SynFlood
+    | RadioOff
+    | SendAway
+    | ChangeChannel
     | Deauth
     | Count
     | Heal

@@ -11,11 +11,13 @@ import os
 import re
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rig.air.journal import AccessPoint
 from rig.errors import FaultError
 
 ANSWER_S = 5.0
@@ -34,6 +36,10 @@ class Hostapd:
         self.path = path
         self.events: asyncio.Queue[str] = asyncio.Queue(_MOST_EVENTS)
         """What it says by itself (bounded): `AP-STA-CONNECTED MAC`, `AP-STA-DISCONNECTED MAC`."""
+        self.counts: Counter[str] = Counter()
+        """Its own events by their first word."""
+        self.gone: Counter[str] = Counter()
+        """How often it said that a station has gone, by link address."""
         self._answers: asyncio.Queue[str] = asyncio.Queue(_MOST_EVENTS)
         self._lock = asyncio.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -48,7 +54,7 @@ class Hostapd:
             self._socket.bind(os.fspath(Path(self._folder.name) / "ctrl"))
             self._socket.connect(os.fspath(self.path))
         except OSError as error:
-            self._close()
+            self.close()
             raise FaultError(
                 f"no hostapd answers at {self.path}: {error.strerror}",
                 hint="hostapd.conf needs ctrl_interface= and a ctrl_interface_group of yours",
@@ -59,7 +65,7 @@ class Hostapd:
                 raise FaultError(f"{self.path} is no control socket of hostapd's")
             await self.do("ATTACH")
         except BaseException:
-            self._close()
+            self.close()
             raise
         return self
 
@@ -69,7 +75,7 @@ class Hostapd:
         _value: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self._close()
+        self.close()
 
     # -- what it can do -----------------------------------------------------------------------
 
@@ -94,6 +100,13 @@ class Hostapd:
         if not 2400 <= frequency_mhz <= 7200:
             raise FaultError(f"{frequency_mhz} MHz is no channel of 802.11's")
         await self.do(f"CHAN_SWITCH {int(after_beacons)} {int(frequency_mhz)}")
+
+    async def state(self) -> tuple[bool, int | None]:
+        """Whether it is on the air, and its channel in MHz. Raises `FaultError`."""
+        lines = dict(line.partition("=")[::2] for line in (await self.ask("STATUS")).splitlines())
+        mhz = lines.get("freq", "")
+        on = lines.get("state") == "ENABLED"
+        return on, int(mhz) if mhz.isdecimal() and int(mhz) else None
 
     async def stations(self) -> list[str]:
         """Who is associated, by link address: the proof of coming and going."""
@@ -143,11 +156,17 @@ class Hostapd:
             return
         level = re.match(r"<\d+>", text)
         queue, text = (self.events, text[level.end() :]) if level else (self._answers, text)
+        if level:
+            word, _, rest = text.partition(" ")
+            self.counts[word] += 1
+            if word == "AP-STA-DISCONNECTED":
+                self.gone[rest.strip().lower()] += 1
         if queue.full():
             queue.get_nowait()
         queue.put_nowait(text)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Disconnect; idempotent."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
@@ -155,6 +174,27 @@ class Hostapd:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+
+async def put_back(change: AccessPoint) -> bool:
+    """Put an access point on the air, or its channel, as it was; False: it is so already.
+
+    Raises `FaultError`.
+    """
+    if change.hotspot is not None:
+        await Hotspot(change.hotspot).enable()
+        return True
+    if change.hostapd is None or not os.path.exists(change.hostapd):  # noqa: PTH110, ASYNC240
+        return False  # hostapd is gone, and its changes with it
+    async with Hostapd(Path(change.hostapd)) as hostapd:
+        on, mhz = await hostapd.state()
+        if change.mhz is None and not on:
+            await hostapd.enable()
+        elif change.mhz is not None and mhz != change.mhz:
+            await hostapd.switch_channel(change.mhz)
+        else:
+            return False
+    return True
 
 
 class Hotspot:

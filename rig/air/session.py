@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from rig.air import arp, disturb, forge, rules
+from rig.air import access_point, arp, disturb, forge, rules
 from rig.air.bounds import Bounds, Way
 from rig.air.capture import Ear, Ears, PcapFile
 from rig.air.effects import Effect, Effects
@@ -18,6 +18,7 @@ from rig.air.protocol import (
     Ask,
     Begin,
     Capture,
+    ChangeChannel,
     Command,
     Count,
     Deauth,
@@ -30,10 +31,12 @@ from rig.air.protocol import (
     KillSocket,
     LinkDown,
     Over,
+    RadioOff,
     Rate,
     Refuse,
     Refused,
     Seen,
+    SendAway,
     Shrink,
     Status,
     SynFlood,
@@ -122,6 +125,9 @@ class Session:
             ArpHole: self._arp_hole,
             SynFlood: self._syn_flood,
             LinkDown: self._link_down,
+            RadioOff: self._radio_off,
+            ChangeChannel: self._change_channel,
+            SendAway: self._send_away,
         }
 
     async def carry_out(self, number: int, command: Command) -> AnyAnswer:
@@ -294,6 +300,15 @@ class Session:
         await self.effects.down(effect, way)
         effect.counters.append(lambda: {"carrier": int(carrier(way.interface))})
         return way.interface
+
+    async def _radio_off(self, _command: RadioOff, effect: Effect) -> str:
+        return await access_point.off(self.begin, self.effects, effect)
+
+    async def _change_channel(self, command: ChangeChannel, effect: Effect) -> str:
+        return await access_point.change_channel(self.begin, command, self.effects, effect)
+
+    async def _send_away(self, command: SendAway, effect: Effect) -> str:
+        return await access_point.send_away(self.begin, command, self._way(command), effect)
 
     async def _syn_flood(self, command: SynFlood, effect: Effect) -> str:
         way = self._way(command)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rig.air import journal, links
 from rig.air.arp import announce
-from rig.air.journal import Arp, Change, Link, Qdisc
+from rig.air.journal import AccessPoint, Arp, Change, Link, Qdisc
 from rig.air.leftovers import leftovers
 from rig.air.netfilter import Tables
+from rig.air.radio import put_back
 from rig.air.traffic import Shaper
 from rig.errors import FaultError
 
@@ -37,6 +38,8 @@ async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
     if isinstance(change, Link):
         async with shaper.turn:
             return await links.switch(shaper.ip, change, up=True)
+    if isinstance(change, AccessPoint):
+        return await put_back(change)
     if isinstance(change, Arp):
         told = announce(change)
         await asyncio.sleep(LOCKTIME_S)
@@ -50,6 +53,9 @@ def words(change: Change) -> str:
         return f"rate limit on {change.interface} (qdisc {change.handle:x}:)"
     if isinstance(change, Link):
         return f"{change.interface} was down"
+    if isinstance(change, AccessPoint):
+        which = change.hostapd or change.hotspot
+        return f"access point {which} was {'off' if change.mhz is None else 'on another channel'}"
     if isinstance(change, Arp):
         return f"wrong ARP entry in {change.device}"
     return f"nftables table {change.family} {change.name}"

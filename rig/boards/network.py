@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,26 @@ class Network:
     """Name of an environment variable."""
     passphrase_file: Path | None = None
     """A file that holds it, and nothing else but a line end."""
+    hostapd: Path | None = None
+    """hostapd's control socket of the access point's interface, such as `/run/hostapd/wlan0`."""
+    hotspot: str | None = None
+    """The NetworkManager connection that is the access point, where hostapd is not used."""
+    monitors: tuple[str, ...] = ()
+    """Monitor interfaces that 802.11 frames may be sent on."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.ssid.encode()) <= 32:
             raise BenchError("ssid: expected 1 to 32 bytes", hint="the network's name")
         if self.passphrase_env and self.passphrase_file:
             raise BenchError("passphrase_file: contradicts passphrase_env", hint="one of the two")
+        if self.hostapd and self.hotspot:
+            raise BenchError("hotspot: contradicts hostapd", hint="one of the two")
+        if self.hostapd and not self.hostapd.is_absolute():
+            raise BenchError("hostapd: expected a path from / on", hint="/run/hostapd/wlan0")
+        if self.hotspot is not None and not re.fullmatch(r"\w[^\0-\x1f]{0,63}", self.hotspot):
+            raise BenchError("hotspot: expected the name of a connection", hint="nmcli connection")
+        if any(not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", name) for name in self.monitors):
+            raise BenchError("monitors: expected names of interfaces", hint='["wlan1mon"]')
 
     def passphrase(self) -> str:
         """The pass-phrase, empty for an open network. Raises `BenchError`, which never shows it."""

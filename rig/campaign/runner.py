@@ -12,6 +12,7 @@ import msgspec
 
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
+from rig.air.client import Radio
 from rig.boards.base import Board
 from rig.campaign.judge import judge
 from rig.campaign.session import Session, Told
@@ -39,6 +40,8 @@ class Plan:
     """Who plays the server; None: each scenario's own choice."""
     seconds: float | None = None
     """How long a scenario without an end of its own goes on; None: as it likes."""
+    radio: Radio | None = None
+    """What of the radio the bench names."""
 
 
 def new_out(root: Path, board: str) -> Path:
@@ -92,6 +95,7 @@ async def run(
         },
         server=plan.server,
         seconds=plan.seconds,
+        radio=plan.radio,
         on_progress=on_progress,
     )
     async with session:

@@ -21,6 +21,7 @@ from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig import __version__
 from rig.air.airspace import Airspace
+from rig.air.client import Radio
 from rig.boards.base import Address, Board, Dialler, Dials
 from rig.boards.flashing import attach_console, boot_board, flash_board
 from rig.boards.mdns import announced, local_address
@@ -77,6 +78,7 @@ class Session:
         plan: dict[str, Any] | None = None,
         server: ServerKind | None = None,
         seconds: float | None = None,
+        radio: Radio | None = None,
         on_progress: Told = lambda _words: None,
     ) -> None:
         """`swallow` names faults that are made to miss, to test the rig itself.
@@ -113,7 +115,7 @@ class Session:
         """Whether it sends client/time by itself since its last boot; None: not looked at."""
         self._address: Address | None = None
         self._reception: Reception | None = None
-        self._air = Airspace(board.name, self._place, self.history, out)
+        self._air = Airspace(board.name, self._place, self.history, out, radio)
 
     # -- its life ---------------------------------------------------------------------------
 

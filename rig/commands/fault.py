@@ -20,7 +20,7 @@ from rig.air.client import Air
 from rig.air.protocol import Capture, Seen
 from rig.boards import open_board
 from rig.boards.bench import find_bench
-from rig.commands.options import bench_option, board_argument
+from rig.commands.options import bench_option, board_argument, radio_of
 from rig.errors import BenchError, FaultError, unknown_name
 from rig.faults.air_fault import AIR_FAULTS, FOR, AirFault
 from rig.faults.registry import all_faults
@@ -111,11 +111,13 @@ async def _play(
     parsed: Sequence[Asked],
     seconds: float,
 ) -> int:
-    async with open_board(name, find_bench(bench)) as board:
+    benched = find_bench(bench)
+    async with open_board(name, benched) as board:
         if board.address is None:
             raise BenchError(f"{name} has no address", hint="give its `address` in bench.toml")
         address = await resolved(name, board.address.host)
-        async with Air({name: address}, ports={name: board.address.port}) as air:
+        ports, radio = {name: board.address.port}, radio_of(benched)
+        async with Air({name: address}, ports=ports, radio=radio) as air:
             tally = _Tally()
             air.on_seen = tally.take
             await air.ask(Capture(board=name, seconds=min(3600.0, seconds + 10)))

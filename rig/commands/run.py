@@ -21,7 +21,7 @@ from rig.boards.flashing import bundle_for
 from rig.campaign.judge import HISTORY_FILE, judge
 from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
-from rig.commands.options import holding, wait_option
+from rig.commands.options import holding, radio_of, wait_option
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
@@ -139,7 +139,8 @@ def command(
     if faults is not None:
         chosen.append(chosen_faults(faults.split(",")))
     chosen = chosen or catalogue()
-    device = open_board(board, find_bench(bench))
+    benched = find_bench(bench)
+    device = open_board(board, benched)
     bundle = _bundle(device, firmware, no_flash)
     folder = new_out(Path("out"), board) if out is None else out
     if (folder / HISTORY_FILE).exists():
@@ -156,6 +157,7 @@ def command(
         swallow=frozenset(swallow),
         server=server,
         seconds=seconds,
+        radio=radio_of(benched),
     )
     report = Console(stderr=as_json, highlight=False)
     verdict = _play(device, plan, folder, bundle, report, wait=wait)

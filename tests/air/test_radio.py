@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rig.air.client import Air
+from rig.air.client import Air, Radio
 from rig.air.protocol import Deauth
 from rig.air.radio import Hostapd, Hotspot
 from rig.errors import FaultError
@@ -25,6 +25,7 @@ class HostapdDouble:
     def __init__(self, path: Path) -> None:
         self.heard: list[str] = []
         self.stations = [STATION, "24:0a:c4:00:00:02"]
+        self.on, self.mhz = True, 2412
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._socket.setblocking(False)
@@ -36,13 +37,20 @@ class HostapdDouble:
         command = data.decode()
         self.heard.append(command)
         self._socket.sendto(self._answer(command).encode(), self._client)
-        if command.startswith("DEAUTHENTICATE"):
-            self._socket.sendto(f"<3>AP-STA-DISCONNECTED {STATION}".encode(), self._client)
+        word, *rest = command.split()
+        if word in ("DEAUTHENTICATE", "DISASSOCIATE"):
+            self._socket.sendto(f"<3>AP-STA-DISCONNECTED {rest[0]}".encode(), self._client)
+        if word == "CHAN_SWITCH" and rest[1] != "5180":
+            self._socket.sendto(f"<3>AP-CSA-FINISHED freq={rest[1]} dfs=0".encode(), self._client)
 
     def _answer(self, command: str) -> str:
         word, *rest = command.split()
         if word == "PING":
             return "PONG\n"
+        if word == "STATUS":
+            return f"state={'ENABLED' if self.on else 'DISABLED'}\nphy=phy0\nfreq={self.mhz}\n"
+        if word in ("ENABLE", "DISABLE"):
+            self.on = word == "ENABLE"
         if word == "STA-FIRST":
             return f"{self.stations[0]}\nflags=[AUTH][ASSOC]\n"
         if word == "STA-NEXT":
@@ -50,6 +58,8 @@ class HostapdDouble:
             return f"{after[0]}\nflags=[AUTH]\n" if after else ""
         if word == "CHAN_SWITCH" and rest[1] == "5180":
             return "FAIL\n"
+        if word == "CHAN_SWITCH":
+            self.mhz = int(rest[1])
         return "OK\n"
 
     def close(self) -> None:
@@ -212,7 +222,7 @@ def test_a_monitor_interface_that_the_bench_does_not_name_is_refused(lab: Any) -
 def test_a_station_that_is_not_the_board_is_refused(lab: Any) -> None:
     async def play() -> None:
         await known_mac(lab)
-        async with Air({"kitchen": lab.device}, monitors=(lab.interface,)) as air:
+        async with Air({"kitchen": lab.device}, radio=Radio(monitors=(lab.interface,))) as air:
             with pytest.raises(FaultError, match="is not kitchen"):
                 await air.ask(
                     Deauth(
@@ -233,7 +243,7 @@ def test_the_frames_leave_by_the_interface_that_was_named(lab: Any) -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as listener:
             listener.bind((lab.interface, 3))
             listener.setblocking(False)
-            async with Air({"kitchen": lab.device}, monitors=(lab.interface,)) as air:
+            async with Air({"kitchen": lab.device}, radio=Radio(monitors=(lab.interface,))) as air:
                 await air.ask(
                     Deauth(
                         board="kitchen",
