@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,3 +37,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="long mode only: ./rigup test -e long"))
         if not root and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root (network namespaces)"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_board_stays_plugged_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A virtual board is a process of its own: one that a test forgot would outlive the tests."""
+    ours = str(tmp_path_factory.getbasetemp())
+    yield
+    left = {
+        process.name: words
+        for process in Path("/proc").glob("[0-9]*")
+        if "rig.boards.virtual" in (words := _command_line(process)) and ours in words
+    }
+    for pid in left:
+        os.kill(int(pid), signal.SIGTERM)
+    assert not left, f"boards left plugged in: {left}"
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""  # it has ended
