@@ -10,14 +10,15 @@ import click
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from rig.errors import BenchError
 from rig.triage.decode import DecodedCrash
-from rig.triage.memory import Bucket, Mark, Memory, Occurrence
+from rig.triage.memory import Bucket, Mark, Memory, Occurrence, known_functions
 from rig.triage.summary import facts, headline, other_tasks
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_NAMES = 4
+"""Firmware versions, and boards, named of a kind: the newest."""
 _SHOWN = 50
 """Occurrences listed of a bucket."""
 
@@ -59,29 +60,26 @@ def command(ctx: click.Context, since: float | None, firmware: str | None, as_js
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(buckets), indent=2).decode())
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if not buckets:
         console.print("no crash is known" + (" that fits" if since or firmware else ""))
         return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("", justify="right")
-    table.add_column("crash", overflow="fold", ratio=1)
-    table.add_column("count", justify="right")
-    table.add_column("first seen", no_wrap=True)
-    table.add_column("last seen", no_wrap=True)
-    table.add_column("firmware", overflow="fold")
-    table.add_column("mark", no_wrap=True)
+    width = max(len(str(bucket.id)) for bucket in buckets)
     for bucket in buckets:
-        table.add_row(
-            str(bucket.id),
-            escape(bucket.signature),
-            str(bucket.count),
-            _date(bucket.first_seen),
-            _date(bucket.last_seen),
-            escape(", ".join(bucket.firmwares[-3:])),
-            _marked(bucket),
-        )
-    console.print(table)
+        console.print(f"{bucket.id:>{width}}  [bold]{escape(bucket.signature)}[/bold]")
+        console.print(f"{'':{width}}  [dim]{escape(_seen(bucket))}[/dim]  {_marked(bucket)}")
+
+
+def _seen(bucket: Bucket) -> str:
+    """How often, when and where a kind was seen, in words."""
+    first, last = _date(bucket.first_seen), _date(bucket.last_seen)
+    words = ["once" if bucket.count == 1 else f"{bucket.count} times"]
+    words[0] += f", {first}" if first == last else f", {first} to {last}"
+    if bucket.firmwares:
+        words.append(f"firmware {', '.join(bucket.firmwares[-_NAMES:])}")
+    if bucket.boards:
+        words.append(f"boards {', '.join(bucket.boards[-_NAMES:])}")
+    return "; ".join(words)
 
 
 @command.command(name="show")
@@ -140,8 +138,7 @@ def mark_(bucket: int, mark: Mark, fixed_in: str | None, note: str | None) -> No
 
 def _worth(occurrence: Occurrence) -> tuple[int, int, float]:
     """How much an example shows: functions first, then text, then youth."""
-    decoded = sum(" " in frame and not frame.endswith(" ?") for frame in occurrence.frames)
-    return decoded, len(occurrence.record.text), occurrence.seen
+    return known_functions(occurrence.frames), len(occurrence.record.text), occurrence.seen
 
 
 def _line(occurrence: Occurrence) -> str:
@@ -156,7 +153,7 @@ def _marked(bucket: Bucket) -> str:
         return "[bold red]REGRESSION[/bold red]"
     if bucket.mark == "fixed" and bucket.fixed_in:
         return escape(f"fixed in {bucket.fixed_in}")
-    return bucket.mark
+    return "" if bucket.mark == "new" else bucket.mark
 
 
 def _date(seconds: float) -> str:

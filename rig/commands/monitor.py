@@ -9,6 +9,7 @@ import signal
 import sys
 import termios
 import tty
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -104,6 +105,7 @@ async def _monitor(
                 await asyncio.wait(
                     (leaving, failing, printing), return_when=asyncio.FIRST_COMPLETED
                 )
+                await printer.finish()
                 for task in (leaving, failing, printing):
                     if not task.cancel() and task.exception() is not None:
                         await task
@@ -125,12 +127,18 @@ async def _console_of(name: str, bench: Path | None) -> AsyncIterator[tuple[str,
 
 
 class _Printer:
-    """The sink: prints each event at once, and keeps the first error of stdout."""
+    """The sink: prints each event at once, and keeps the first error of stdout.
+
+    A crash is decoded in a thread (an ELF's index, a core dump or GDB take seconds, and a port's
+    buffer does not hold that much); what comes meanwhile waits, so that the order stays.
+    """
 
     def __init__(self, view: View, decoder: Decoder) -> None:
         self._view = view
         self._decoder = decoder
         self._failed: asyncio.Future[None] | None = None
+        self._waiting: deque[list[str] | Crash] = deque()
+        self._decoding: asyncio.Future[list[str]] | None = None
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -140,9 +148,36 @@ class _Printer:
         return self._failed
 
     def __call__(self, event: Event) -> None:
-        lines = self._view.lines(event)
+        if lines := self._view.lines(event):
+            self._waiting.append(lines)
         if isinstance(event, Crash):
-            lines += self._decoded(event)
+            self._waiting.append(event)
+        if self._decoding is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Print what waits, up to the next crash."""
+        while self._waiting:
+            item = self._waiting.popleft()
+            if isinstance(item, Crash):
+                loop = asyncio.get_running_loop()
+                self._decoding = loop.run_in_executor(None, self._decoded, item)
+                self._decoding.add_done_callback(self._told)
+                return
+            self._print(item)
+
+    def _told(self, decoding: asyncio.Future[list[str]]) -> None:
+        self._decoding = None
+        if not decoding.cancelled():
+            self._print(decoding.result())
+            self._go_on()
+
+    async def finish(self) -> None:
+        """Print what still waits."""
+        while self._decoding is not None:
+            await asyncio.wait([self._decoding])
+
+    def _print(self, lines: list[str]) -> None:
         if not lines or self.failed.done():
             return
         try:
@@ -157,8 +192,14 @@ class _Printer:
         except RigError as error:
             return [f"--   not decoded: {printable(error.message)}"]
         known = decoded.frames if decoded.decoded else ()
+        tasks = [task for task in decoded.tasks if not task.crashed]
         return [
             *(f"--   {printable(str(frame))}" for frame in known),
+            *(
+                f"--   task {printable(task.name or task.handle)}: {printable(str(frame))}"
+                for task in tasks
+                for frame in task.frames[:1]
+            ),
             *(f"--   {printable(note)}" for note in decoded.notes),
         ]
 

@@ -81,6 +81,10 @@ def command(
                 read += 1
             except BrokenPipeError:
                 raise
+            except KeyboardInterrupt:
+                if not as_json:
+                    summary.show()  # of what was read
+                raise
             except OSError as error:
                 _complain(f"cannot read {name}: {error.strerror or error}")
         if session.trouble is not None:

@@ -129,7 +129,7 @@ class Decoder:
                 symbols = self.store.of(elf)
                 symbols.index()
             except FirmwareError as error:
-                symbols, notes = None, (*notes, error.message)
+                symbols, notes = None, (error.message,)
         said = log_places(record)
         if symbols is not None:
             crash = self._with(record, symbols, notes, said)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -240,14 +240,19 @@ class Memory:
     ) -> Remembered:
         record = crash.record
         old = self._db.execute(
-            "SELECT b.*, o.id AS occurrence, o.regression FROM occurrence o"
+            "SELECT b.*, o.id AS occurrence, o.regression, o.frames FROM occurrence o"
             " JOIN bucket b ON b.id = o.bucket WHERE o.key = ?",
             (key,),
         ).fetchone()
-        if old is not None and old["signature"] == name:
+        frames = [str(frame) for frame in crash.frames]
+        if old is not None and (
+            old["signature"] == name
+            or known_functions(frames) < known_functions(msgspec.json.decode(old["frames"]))
+        ):
+            # The second time without its ELF: what was known of it stays.
             return Remembered(
                 old["id"],
-                name,
+                old["signature"],
                 False,
                 True,
                 old["mark"],
@@ -270,7 +275,7 @@ class Memory:
             " regression, frames, record, tasks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 bucket["id"], key, at, source, record.line, firmware, board, record.elf_sha256,
-                int(back), msgspec.json.encode([str(frame) for frame in crash.frames]).decode(),
+                int(back), msgspec.json.encode(frames).decode(),
                 msgspec.json.encode(replace(record, core_dump=())).decode(),
                 msgspec.json.encode(crash.tasks).decode(),
             ),
@@ -385,6 +390,11 @@ def remember(
     """Store one crash in the user's crash database. See `Memory.remember`."""
     with Memory() as memory:
         return memory.remember(crash, source=source, log=log, board=board, firmware=firmware)
+
+
+def known_functions(frames: Iterable[str]) -> int:
+    """How many of some frames, as they are stored, name a function."""
+    return sum(" " in frame and not frame.endswith(" ?") for frame in frames)
 
 
 def _names(array: str) -> tuple[str, ...]:

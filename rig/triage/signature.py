@@ -143,5 +143,6 @@ def _undecoded(record: CrashRecord) -> list[str]:
         address = record.backtrace[at]
     if address is None:
         return []
-    build = (record.elf_sha256 or "").strip("0")[:8]
+    build = (record.elf_sha256 or "")[:8]
+    build = build if build.strip("0") else ""
     return [f"{address.lower()} of {build}" if build else address.lower()]

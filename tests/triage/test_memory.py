@@ -82,6 +82,33 @@ def test_a_crash_decoded_better_later_moves_and_counts_once() -> None:
         assert [(b.signature, b.count) for b in memory.buckets()] == [(later.signature, 1)]
 
 
+def test_a_crash_read_again_without_its_elf_stays_where_it_was() -> None:
+    with Memory() as memory:
+        first = memory.remember(crash(), source="a", log="x")
+        later = memory.remember(DecodedCrash(crash().record), source="a", log="x")
+        assert (later.bucket, later.signature, later.repeated) == (
+            first.bucket,
+            first.signature,
+            True,
+        )
+        assert [(b.signature, b.count) for b in memory.buckets()] == [(first.signature, 1)]
+
+
+def test_a_database_from_before_core_dumps_is_brought_up_to_date(home: Path) -> None:
+    home.mkdir()
+    with sqlite3.connect(home / "crashes.sqlite") as old:
+        old.executescript(memory_module._MIGRATIONS[0])
+        old.execute("PRAGMA user_version = 1")
+        old.execute("INSERT INTO bucket(signature, kind) VALUES ('bad load | f', 'panic')")
+        old.execute(
+            "INSERT INTO occurrence(bucket, key, seen, source, line, frames, record)"
+            " VALUES (1, 'k', 1.0, 'a.log', 3, '[]', '{\"kind\": \"panic\", \"line\": 3}')"
+        )
+    with Memory() as memory:
+        (occurrence,) = memory.occurrences(1)
+    assert (occurrence.record.line, occurrence.tasks) == (3, ())
+
+
 def test_buckets_are_chosen_by_time_and_firmware() -> None:
     with Memory() as memory:
         memory.remember(crash("old", firmware="v0.5.0"), source="a", log="a", seen=1000.0)

@@ -105,6 +105,38 @@ def test_both_architectures_words_for_a_fault_are_one(xtensa: str, riscv: str) -
     assert signature(one) == signature(other)
 
 
+def test_the_same_bug_on_both_architectures_has_one_signature(
+    panic: Callable[..., str],
+    records: Callable[[str], list[CrashRecord]],
+    elf_of: Callable[[str], Path],
+) -> None:
+    (riscv,) = records(panic("v0.6.1", *CLOSING))
+    pairs = [f"0x400d{n}000:0x3ffb{n}000" for n in range(1, 6)]
+    said = [
+        f"{pair[:10]}: {name} at /idf/httpd.c:{10 + n}"
+        for n, (pair, name) in enumerate(
+            zip(pairs, [*reversed(CLOSING), "vPortTaskWrapper"], strict=True)
+        )
+    ]
+    (xtensa,) = records(
+        "\n".join(
+            [
+                "Guru Meditation Error: Core  1 panic'ed (LoadProhibited).",
+                "Core  1 register dump:",
+                "PC      : 0x400d1003  PS      : 0x00060730  A0      : 0x800d2003",
+                f"Backtrace: {' '.join(pairs)}",
+                *said,
+            ]
+        )
+    )
+    assert (riscv.arch, xtensa.arch) == ("riscv", "xtensa")
+    told = {
+        signature(decode_record(riscv, [elf_of("v0.6.1")])),
+        signature(decode_record(xtensa)),
+    }
+    assert told == {"bad load | " + " | ".join(reversed(CLOSING))}
+
+
 def test_a_load_and_a_store_in_one_function_are_two_bugs() -> None:
     assert signature(crash("foo")) != signature(crash("foo", reason="StoreProhibited"))
 
