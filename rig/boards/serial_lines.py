@@ -110,7 +110,8 @@ def _open(url: str, baud: int = 115_200) -> serial.Serial:
 
     try:
         port = serial.serial_for_url(url, baudrate=baud, do_not_open=True, timeout=0)
-        port.write_timeout = 5
+        if not url.startswith("rfc2217://"):  # pyserial's client has none
+            port.write_timeout = 5
         port.dtr = port.rts = True
         port.open()
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.boards.adopting import adopt, write_bench
@@ -124,6 +124,7 @@ _LINE = st.sampled_from(["", "# a line of its own", "   "])
 _TABLES = st.lists(st.sampled_from(["a", "b", "c.d", "é"]), unique=True, max_size=3)
 
 
+@settings(max_examples=30)
 @given(_TABLES, st.lists(_LINE, max_size=4), _COMMENT, st.booleans(), st.sampled_from("\n\r"))
 def test_whatever_is_around_stays_and_the_result_reads_back(
     names: list[str], lines: list[str], comment: str, network: bool, end: str

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.boards import open_board
 from rig.boards.bench import Bench, find_bench, load_bench, parse_bench
 from rig.boards.commands import Run
+from rig.boards.network import Network
 from rig.boards.plain import PlainSettings
+from rig.boards.power import Power
+from rig.boards.serial_board import SerialSettings
+from rig.boards.serial_lines import Pins
+from rig.boards.virtual.board import VirtualSettings
+from rig.boards.wifi_credentials import Provision
 from rig.errors import BenchError
 
 FILE = Path("bench.toml")
@@ -164,3 +173,23 @@ def test_any_table_is_a_board_or_one_error_with_a_place(rows: dict[str, str], he
     assert name == "bench.toml"
     assert 1 <= int(line) <= len(lines)
     assert 1 <= int(column) <= max(map(len, lines)) + 1
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "bench.md"
+EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_the_manual_is_a_good_bench(example: str) -> None:
+    bench = parse_bench(example.encode(), FILE)
+    for name in bench.boards:
+        assert open_board(name, bench).name == name
+
+
+def test_the_manual_names_every_key() -> None:
+    manual = DOCS.read_text()
+    tables = (PlainSettings, SerialSettings, Pins, Power, Provision, VirtualSettings, Network)
+    keys = {field.name for table in tables for field in fields(table)}
+    assert [
+        key for key in sorted(keys) if f"`{key}`" not in manual and f"{key} " not in manual
+    ] == []

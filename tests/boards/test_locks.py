@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -40,6 +41,39 @@ async def ask(out, turns):
             mark = out / board.name
             os.close(os.open(mark, os.O_CREAT | os.O_EXCL))   # FileExistsError: held twice
             await asyncio.sleep(0)
+            mark.unlink()
+
+asyncio.run(ask(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+MORTAL = """
+import asyncio, os, sys, time
+from pathlib import Path
+from rig.boards.locks import held_any
+from rig.boards.plain import PlainBoard, PlainSettings
+
+def dead(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+async def ask(out, turns):
+    boards = [PlainBoard(f"b{n}", PlainSettings(console=f"socket://bench:{n}")) for n in range(2)]
+    for _ in range(turns):
+        async with held_any(boards, "a worker") as board:
+            mark = out / board.name
+            if mark.exists():                            # left by a killed holder, or held twice
+                pid, until = mark.read_text(), time.monotonic() + 5
+                while not dead(pid):                     # its lock goes before it is all gone
+                    assert time.monotonic() < until, f"{board.name} is held by {pid} as well"
+            mark.write_text(str(os.getpid()))
+            if turns == 1:                               # it is to be killed while it holds one
+                print(board.name, flush=True)
+                sys.stdin.read()
+            await asyncio.sleep(0)
+            assert mark.read_text() == str(os.getpid()), f"{board.name} was taken from a holder"
             mark.unlink()
 
 asyncio.run(ask(Path(sys.argv[1]), int(sys.argv[2])))
@@ -199,6 +233,39 @@ def test_sixteen_processes_share_four_boards_and_never_hold_one_twice(
     assert [worker.returncode for worker in workers] == [0] * 16, said
     assert list(marks.iterdir()) == []
     assert list(held_locks()) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_holders_that_are_killed_free_their_boards_and_no_other(
+    tmp_path: Path, folder: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    command = [sys.executable, "-c", MORTAL, str(marks)]
+    mortals = [
+        subprocess.Popen(
+            [*command, "1"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    others = [subprocess.Popen([*command, "3"], stderr=subprocess.PIPE) for _ in range(3)]
+    with selectors.DefaultSelector() as selector:
+        for mortal in mortals:
+            assert mortal.stdout is not None
+            selector.register(mortal.stdout, selectors.EVENT_READ, mortal)
+        while selector.get_map():
+            for key, _ in selector.select():
+                selector.unregister(key.fileobj)
+                key.data.kill()
+    said = [other.communicate(timeout=55)[1].decode() for other in others]
+    dying = [mortal.communicate()[1].decode() for mortal in mortals]
+    assert [mortal.returncode for mortal in mortals] == [-signal.SIGKILL] * 3, dying
+    assert [other.returncode for other in others] == [0] * 3, said
+    assert list(held_locks()) == []
+    remove_stale()
     assert list(folder.iterdir()) == []
 
 
