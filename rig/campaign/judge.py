@@ -248,6 +248,12 @@ def _doubt(told: _Scenario) -> str | None:
     return None
 
 
+def _spared(run: _Run, told: _Scenario) -> bool:
+    """Whether nobody asked for this scenario by name, and the bench lacks what it needs."""
+    by_name = run.started is None or not run.started.plan.get("catalogue")
+    return not by_name and told.end is not None and told.end.outcome == "lacking"
+
+
 def judge(out: Path) -> RunVerdict:
     """Judge the run in folder `out` (or the history file itself).
 
@@ -261,7 +267,14 @@ def judge(out: Path) -> RunVerdict:
     history = History(path)
     run = _survey(history)
     scenarios = tuple(_judge_scenario(history, run, told) for told in run.scenarios)
-    verdicts = [scenario.verdict for scenario in scenarios]
+    spared = [
+        scenario
+        for scenario, told in zip(scenarios, run.scenarios, strict=True)
+        if _spared(run, told) and scenario.verdict is Verdict.INCONCLUSIVE
+    ]
+    if len(spared) == len(scenarios):
+        spared = []
+    verdicts = [scenario.verdict for scenario in scenarios if scenario not in spared]
     reason = None
     if run.ended is None:
         reason = "the run did not end: it was killed, or is still going on"
@@ -269,8 +282,11 @@ def judge(out: Path) -> RunVerdict:
         reason = run.ended.outcome
     elif not scenarios:
         reason = "no scenario was run"
+    doubts = [Verdict.INCONCLUSIVE] if reason else []
+    if spared and not reason:
+        reason = "; ".join(f"{each.scenario} was not played: {each.reason}" for each in spared)
     return RunVerdict(
-        verdict=worst([*verdicts, *([Verdict.INCONCLUSIVE] if reason else [])]),
+        verdict=worst([*verdicts, *doubts]),
         board=run.board,
         firmware=dict(run.firmware),
         out=str(path.parent),

@@ -34,6 +34,8 @@ class Plan:
     cycles: int | None = None
     timeout: float = 60.0
     fail_fast: bool = False
+    catalogue: bool = False
+    """Whether nobody asked for the scenarios by name: what the bench lacks is told, no doubt."""
     swallow: Collection[str] = field(default=())
     """Faults that are made to miss, to test the rig itself."""
     server: ServerKind | None = None
@@ -90,6 +92,7 @@ async def run(
             "scenarios": names,
             "cycles": plan.cycles,
             "fail_fast": plan.fail_fast,
+            "catalogue": plan.catalogue,
             "server": plan.server,
             "seconds": plan.seconds,
         },

@@ -154,6 +154,7 @@ def command(
         cycles=cycles,
         timeout=timeout,
         fail_fast=fail_fast,
+        catalogue=not scenarios and faults is None,
         swallow=frozenset(swallow),
         server=server,
         seconds=seconds,

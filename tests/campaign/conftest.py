@@ -26,8 +26,14 @@ class Told:
         self.now += MS
         return self.store.append(event(t=self.now, **fields))
 
-    def run(self, seed: int = 7) -> Told:
-        self.add(ev.RunStarted, wall="2026-01-01T00:00:00+00:00", rig_version="0", seed=seed)
+    def run(self, seed: int = 7, **plan: object) -> Told:
+        self.add(
+            ev.RunStarted,
+            wall="2026-01-01T00:00:00+00:00",
+            rig_version="0",
+            seed=seed,
+            plan=plan,
+        )
         self.add(ev.BoardDescribed, board="b", board_kind="plain")
         self.add(ev.AppStarted, board="b", line=1, project="speaker", version="v1")
         return self

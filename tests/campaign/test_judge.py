@@ -154,3 +154,32 @@ def test_how_audio_fared_is_summed_and_what_is_unknown_stays_so(told):
 def test_without_audio_nothing_is_said_of_it(told):
     told.run().scenario("s", "no_crash", needs_fault=False).cycle(1)
     assert judge(told.done("s").end()).scenarios[0].audio is None
+
+
+def lacking_one(told):
+    told.scenario("s", "no_crash").done("s", "lacking", "no talk in the bench")
+    return told.scenario("other", "no_crash").cycle(1).done("other")
+
+
+def test_what_nobody_asked_for_by_name_and_the_bench_lacks_is_told_and_does_not_count(told):
+    lacking_one(told.run(catalogue=True))
+    verdict = judge(told.end())
+    assert verdict.verdict is Verdict.PASS
+    assert verdict.reason == "s was not played: no talk in the bench"
+    assert verdict.scenarios[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_what_was_asked_for_by_name_counts(told):
+    lacking_one(told.run())
+    assert judge(told.end()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_catalogue_of_which_nothing_can_be_played_is_inconclusive(told):
+    told.run(catalogue=True).scenario("s", "no_crash").done("s", "lacking", "no talk")
+    assert judge(told.end()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_fault_never_seen_counts_in_a_catalogue_too(told):
+    told.run(catalogue=True).scenario("s", "no_crash").cycle(1, seen=False).done("s")
+    told.scenario("other", "no_crash").cycle(1).done("other")
+    assert judge(told.end()).verdict is Verdict.INCONCLUSIVE
