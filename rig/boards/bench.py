@@ -24,6 +24,7 @@ ENVIRONMENT = "SENDSPIN_RIG_BENCH"
 DEFAULT_KIND = "plain"
 BY_IDENTITY = {"mac", "usb", "serial", "port"}
 """Keys that say that a board is of the kind `serial`."""
+GENERATIONS = ("legacy", "noise")
 _LARGEST = 1 << 20
 
 Path_ = tuple[str, ...]
@@ -36,6 +37,8 @@ class BoardEntry:
     name: str
     kind: str
     settings: Any
+    generation: str | None = None
+    """The wire generation that it must speak (`legacy`, `noise`); None: either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class Bench:
     path: Path | None = None
     boards: Mapping[str, BoardEntry] = field(default_factory=dict)
     network: Network | None = None
+
+    def generation_of(self, board: str) -> str | None:
+        """The wire generation that a board must speak, where the file says so."""
+        entry = self.boards.get(board)
+        return entry.generation if entry is not None else None
 
 
 def find_bench(given: Path | None = None) -> Bench:
@@ -158,8 +166,14 @@ class _Reader:
             known = sorted(kinds())
             guess = nearest(str(kind), known)
             self.fail((*key, "kind"), f"no kind of board '{kind}'{guess}", " or ".join(known))
-        found = self._settings(key, kind_class(kind).Settings, settings, ["kind"])
-        return BoardEntry(name, kind, found)
+        generation = settings.pop("generation", None)
+        if generation is not None and generation not in GENERATIONS:
+            guess = nearest(str(generation), GENERATIONS)
+            told = f"no generation '{generation}'{guess}"
+            self.fail((*key, "generation"), told, " or ".join(GENERATIONS))
+        others = ["kind", "generation"]
+        found = self._settings(key, kind_class(kind).Settings, settings, others)
+        return BoardEntry(name, kind, found, generation)
 
     def network(self, table: object) -> Network:
         """The `[network]` table."""

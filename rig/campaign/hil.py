@@ -174,7 +174,10 @@ def open_hil(
     with start_blocking_portal() as portal:
 
         async def make() -> Session:
-            return Session(board, folder, seed=seed, plan={"face": "pytest"})
+            plan = {"face": "pytest"}
+            return Session(
+                board, folder, seed=seed, plan=plan, generation=bench.generation_of(name)
+            )
 
         session = call(portal, make)
         with portal.wrap_async_context_manager(session):

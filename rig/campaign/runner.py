@@ -44,6 +44,8 @@ class Plan:
     """How long a scenario without an end of its own goes on; None: as it likes."""
     radio: Radio | None = None
     """What of the radio the bench names."""
+    generation: str | None = None
+    """The wire generation that the device must speak; None: either."""
 
 
 def new_out(root: Path, board: str) -> Path:
@@ -95,10 +97,12 @@ async def run(
             "catalogue": plan.catalogue,
             "server": plan.server,
             "seconds": plan.seconds,
+            "generation": plan.generation,
         },
         server=plan.server,
         seconds=plan.seconds,
         radio=plan.radio,
+        generation=plan.generation,
         on_progress=on_progress,
     )
     async with session:

@@ -79,12 +79,14 @@ class Session:
         server: ServerKind | None = None,
         seconds: float | None = None,
         radio: Radio | None = None,
+        generation: str | None = None,
         on_progress: Told = lambda _words: None,
     ) -> None:
         """`swallow` names faults that are made to miss, to test the rig itself.
 
         `server` plays every scenario; None: each as it prefers, and the scripted one otherwise.
         `seconds`: how long a scenario without an end of its own (`conversation`) goes on.
+        `generation`: the wire generation that the device must speak (`legacy`, `noise`).
         Raises `BenchError` where the reference server is asked for and not installed.
         """
         if server == "reference":
@@ -109,6 +111,7 @@ class Session:
         self._learned = False
         self._chosen = server
         self._seconds = seconds
+        self._generation = generation
         self._kind: ServerKind = server or "scripted"
         self._servers: dict[ServerKind, ScriptedServer] = {}
         self._own_messages: bool | None = None
@@ -299,14 +302,18 @@ class Session:
         `timeout`: seconds for one cycle. What it did is in the history; nothing is judged here.
         Raises `BoardError` when the board does not come back.
         """
+        asked = () if self._generation is None else ("generation_as_required",)
+        params: dict[str, Any] = {"cycles": cycles or scenario.cycles}
+        if self._generation is not None:
+            params["generation"] = self._generation
         self.history.append(
             ev.ScenarioStarted(
                 t=now_ns(),
                 scenario=scenario.name,
-                checks=scenario.checks,
-                required=scenario.required,
+                checks=(*scenario.checks, *asked),
+                required=(*scenario.required, *asked),
                 needs_fault=bool(scenario.faults),
-                params={"cycles": cycles or scenario.cycles},
+                params=params,
             )
         )
         outcome: Literal["done", "aborted", "lacking"] = "aborted"

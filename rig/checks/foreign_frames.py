@@ -6,6 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator
 from typing import Any
 
+from rig.checks.behaviour import payload_of
 from rig.checks.connections import follow, words
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
@@ -47,6 +48,11 @@ class _Owners:
             insort(self._epochs, (event.epoch_us, event.conn))
             if len(self._epochs) > _REMEMBERED:
                 del self._epochs[0]
+
+    def know(self, conn: int, server_id: object) -> None:
+        """In noise a server's id is its key, told in its server/init."""
+        if isinstance(server_id, str):
+            self._ids[server_id] = conn
 
     def of(self, value: str | int) -> int | None:
         if isinstance(value, str):
@@ -92,6 +98,8 @@ def no_foreign_frame(history: Judged) -> Outcome:
         match entry.event:
             case ConnectionOpened() as event:
                 owners.add(event)
+            case Frame(sender="server", type="server/init", conn=conn) as frame:
+                owners.know(conn, payload_of(frame).get("server_id"))
             case Frame(sender="server", opcode="ping", conn=conn, head=head):
                 sent = pings.setdefault(conn, set())
                 if len(sent) < 256:

@@ -23,7 +23,7 @@ from rig.history.events import (
 )
 from rig.protocol.sealed import init_wrong
 
-ANSWER_WITHIN_S = 3.0
+ANSWER_WITHIN_S = 5.0
 """Each step of the opening is answered within this, when nothing disturbs the device."""
 PATIENCE_S = 25.0
 """A provisional connection is dropped at 30 s: an end that late explains itself."""

@@ -12,7 +12,7 @@ from rig.checks.verdict import Outcome
 from rig.history.events import ConnectionClosed, Frame, Settled
 
 SIZE = 8
-NEAR_US = 250_000
+NEAR_US = 600_000
 """Questions nearer than this belong to one burst (5 to 20 ms apart, measured)."""
 PAUSE_US = 9_500_000
 """Between bursts of eight: 10 s, less what clocks err."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from rig.checks import all_checks
+from rig.checks.invariants import numbers_of
 from rig.report.listing import show_listing
 
 
@@ -18,7 +19,12 @@ def command(as_json: bool) -> None:
     rig checks --json
     """
     rows = [
-        {"check": check.name, "title": check.title, "source": check.source}
+        {
+            "check": check.name,
+            "title": check.title,
+            "invariants": numbers_of(check.name),
+            "source": check.source,
+        }
         for check in all_checks().values()
     ]
     show_listing(rows, as_json=as_json)

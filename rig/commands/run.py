@@ -16,7 +16,7 @@ from firmware_flasher.messages import Event as FlashEvent
 from firmware_flasher.messages import Writing
 from rig.boards import open_board
 from rig.boards.base import Board
-from rig.boards.bench import find_bench
+from rig.boards.bench import GENERATIONS, find_bench
 from rig.boards.flashing import bundle_for
 from rig.campaign.judge import HISTORY_FILE, judge
 from rig.campaign.runner import Plan, conclude, new_out, run
@@ -90,6 +90,11 @@ class _Show:
     metavar="SECONDS",
     help="How long a cycle of `conversation` goes on.  [default: 20]",
 )
+@click.option(
+    "--generation",
+    type=click.Choice(GENERATIONS),
+    help="Fail if the device speaks another wire generation [the bench's].",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop after the first scenario that fails.")
 @click.option("--no-flash", is_flag=True, help="Take the firmware that is on the board.")
 @wait_option
@@ -112,6 +117,7 @@ def command(
     faults: str | None,
     server: ServerKind | None,
     seconds: float | None,
+    generation: str | None,
     fail_fast: bool,
     no_flash: bool,
     wait: bool,
@@ -159,6 +165,7 @@ def command(
         server=server,
         seconds=seconds,
         radio=radio_of(benched),
+        generation=generation or benched.generation_of(board),
     )
     report = Console(stderr=as_json, highlight=False)
     verdict = _play(device, plan, folder, bundle, report, wait=wait)
@@ -166,7 +173,9 @@ def command(
         click.echo(full_json(verdict, remember=True))
     else:
         run_crashes(verdict, remember=True)
-    repeat = _again(scenarios, board, bench, firmware, cycles, seed, faults, server, seconds)
+    repeat = _again(
+        scenarios, board, bench, firmware, cycles, seed, faults, server, seconds, generation
+    )
     show_sum(report, verdict, repeat=repeat)
     raise SystemExit(verdict.verdict.exit_code)
 
@@ -181,6 +190,7 @@ def _again(
     faults: str | None,
     server: str | None,
     seconds: float | None,
+    generation: str | None,
 ) -> list[str]:
     """The command that repeats this run, into a folder of its own."""
     words = ["rig", "run", *scenarios, "--board", board, "--seed", str(seed)]
@@ -190,6 +200,7 @@ def _again(
         "--cycles": cycles,
         "--faults": faults,
         "--server": server,
+        "--generation": generation,
         "--for": None if seconds is None else f"{seconds:g}",
     }
     for option, value in options.items():

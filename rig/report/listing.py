@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 import msgspec
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 
-def show_listing(rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
+def show_listing(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Print `rows` (the first key of each is its name, `title` its line) on stdout."""
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(list(rows)), indent=2).decode())
@@ -23,6 +24,7 @@ def show_listing(rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
         table.add_column(overflow="fold")
         for key, value in rest:
             if key != "title" and value:
-                table.add_row(f"  {key}", value)
+                text = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+                table.add_row(f"  {key}", text)
         console.print(f"[bold]{name}[/bold]  {row.get('title', '')}")
         console.print(table)

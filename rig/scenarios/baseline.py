@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from rig.scenarios.registry import REQUIRED_CHECKS, STANDARD_CHECKS, scenario
 from rig.scenarios.stage import Stage
 from rig.servers import Connection
 
 DWELL_S = 0.4
-"""How long a connection is only listened to: a burst of eight questions takes 40 to 160 ms."""
+"""How long no question of the clock may come before a burst is taken to be over: they are 5 to
+20 ms apart, and 10 s lie between two bursts."""
+QUESTIONS = 10
+"""How many are heard at most: two more than a burst has."""
 PATIENCE_S = 3.5
 """How long an answer that is owed is waited for: a little longer than it may take (3 s)."""
 LEAVE_S = 5.5
@@ -54,10 +55,13 @@ async def _talk(stage: Stage, connection: Connection) -> None:
     """Greet; a ping, a volume and the clock's questions, each answered."""
     connection.greet()
     await connection.served(stage.device.greet_within)
-    connection.ping(f"rig-{connection.conn}".encode())
-    await connection.expect_frame("pong", PATIENCE_S)
+    ping = f"rig-{connection.conn}".encode()
+    connection.ping(ping)
+    await connection.expect_pong(ping, PATIENCE_S)
     if "volume" in connection.commands:
         volume = 10 + stage.cycle % 80
         connection.command_volume(volume)
         await connection.expect_state(volume=volume, timeout=PATIENCE_S)
-    await asyncio.sleep(DWELL_S)
+    for _ in range(QUESTIONS):
+        if await connection.expect("client/time", DWELL_S) is None:
+            break

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rig.errors import ServerError
 from rig.history import now_ns
-from rig.history.events import Learned
+from rig.history.events import Held, Learned
 from rig.scenarios.device import Device
 from rig.scenarios.stage import Stage
 
@@ -72,13 +72,17 @@ async def _conversation(stage: Stage) -> None:
 
     A device that is slow to let go of the connection before may miss one: it is tried again.
     """
-    for _ in range(TRIES):
+    for left in reversed(range(TRIES)):
         connection = await stage.connect()
         upgraded = now_ns()
+        if not left:  # nothing else is open any more: now it ought to be greeted
+            within = Held(t=now_ns(), conn=connection.conn, within_s=_PATIENCE_S)
+            stage.history.append(within)
         hello = await connection.wait_hello(_PATIENCE_S)
         if hello is not None and await connection.introduce(_PATIENCE_S):
             break
-        await stage.settle()
+        if left:
+            await stage.settle()
     else:
         raise ServerError(
             f"connection {connection.conn}: the device answered the upgrade and did not complete "

@@ -271,6 +271,16 @@ class Connection:
             where=lambda frame: frame.sender == "device" and frame.type == kind,
         )
 
+    async def expect_pong(self, data: bytes, timeout: float = 5.0) -> Frame | None:
+        """The device's answer to the ping that carried `data` (at most 125 bytes)."""
+        return await self._inbox.next(
+            Frame,
+            timeout=timeout,
+            where=lambda frame: (
+                frame.sender == "device" and frame.opcode == "pong" and frame.head == data.hex()
+            ),
+        )
+
     async def expect_state(self, *, timeout: float = 5.0, **player: object) -> Frame | None:
         """The device's next client/state whose player shows these values (`volume=30`)."""
 
