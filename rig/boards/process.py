@@ -73,6 +73,8 @@ class ProcessBoard:
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._fresh = False
+        self._kept: int | None = None
+        """Keeps the pipe, and what is in it, from vanishing when the program has ended."""
 
     @property
     def console_url(self) -> str | None:
@@ -118,13 +120,26 @@ class ProcessBoard:
         self._pipe.parent.mkdir(parents=True, exist_ok=True)
         self._pipe.unlink(missing_ok=True)
         os.mkfifo(self._pipe, 0o600)
-        await self._start()
+        self._kept = os.open(self._pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            await self._start()
+        except BaseException:
+            self._forget()
+            raise
         self._fresh = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """End it, with all it started."""
-        await self._end()
+        try:
+            await self._end()
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._kept is not None:
+            os.close(self._kept)
+            self._kept = None
         self._pipe.unlink(missing_ok=True)
 
     async def _start(self) -> None:
