@@ -115,7 +115,7 @@ async def _heal(folder: Path) -> int:
 
 
 def main() -> int:
-    """`python -m rig.air.helper [heal FOLDER]`."""
+    """`python -m rig.air.helper [heal FOLDER | probe]`."""
     lacking = missing()
     if lacking:
         error = f"the air helper lacks {' and '.join(lacking)}"
@@ -126,7 +126,11 @@ def main() -> int:
             return asyncio.run(_serve())
         case ["heal", folder]:
             return asyncio.run(_heal(Path(folder)))
-    sys.stderr.write("usage: python -m rig.air.helper [heal FOLDER]\n")
+        case ["probe"]:
+            from rig.air import probe
+
+            return probe.main()
+    sys.stderr.write("usage: python -m rig.air.helper [heal FOLDER | probe]\n")
     return 2
 
 

@@ -19,12 +19,12 @@ from typing import Literal
 from serial.tools import list_ports
 
 from rig.air.privilege import command as helper_command
-from rig.air.privilege import missing
 from rig.errors import FaultError
 
 State = Literal["ok", "limited", "missing"]
 
 _SECONDS = 10.0
+_AIR_SECONDS = 60.0
 _ROOT_HINT = "run the rig as root (or in a user namespace) for packet and radio faults"
 
 
@@ -104,7 +104,7 @@ def _loopback() -> Finding:
 
 def _root() -> Finding:
     if os.geteuid() == 0:
-        return Finding("root", "ok", "packet faults and capture are possible")
+        return Finding("root", "ok", "packet faults can be tried")
     return Finding("root", "limited", f"user id {os.geteuid()}", _ROOT_HINT)
 
 
@@ -122,36 +122,38 @@ def _netem() -> Finding:
         "with IPRoute() as ip: ip.tc('add', 'netem', index=1, delay=1000)"
     )
     error = _tried(code)
-    found = "this kernel has it" if error is None else f"not here ({error})"
+    found = "this kernel has it" if error is None else "not here"
+    if error is not None and "PermissionError" in error:
+        found = "not tried without root"
     return Finding("netem", "ok", f"{found}; not needed: packets wait in a queue of the rig's own")
 
 
 def _air() -> Finding:
-    """Every kind of packet fault, tried in a namespace of its own."""
-    if missing():
-        try:
-            words = helper_command()
-        except FaultError as error:
-            return Finding("packet faults", "limited", error.message, error.hint)
-        return Finding("packet faults", "ok", f"by {words[0]} (not tried)")
+    """Every kind of packet fault, tried in a network namespace of its own."""
     try:
+        line = helper_command("probe")
         done = subprocess.run(
-            [sys.executable, "-m", "rig.air.probe"],
+            line,
             capture_output=True,
-            timeout=_SECONDS,
+            timeout=_AIR_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
             text=True,
         )
-    except subprocess.TimeoutExpired:
-        return Finding("packet faults", "limited", f"no answer within {_SECONDS:.0f} s", "rig heal")
-    tried = dict(line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line)
+    except FaultError as error:
+        return Finding("packet faults", "limited", error.message, error.hint)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("packet faults", "limited", f"they cannot be tried: {error}", "rig heal")
+    by = "" if line[0] == sys.executable else f" (by {line[0]})"
+    tried = dict(row.split("\t", 1) for row in done.stdout.splitlines() if "\t" in row)
     lacking = [f"{name}: {why}" for name, why in tried.items() if why]
-    if done.returncode != 0 or lacking:
-        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-        hint = "a kernel with nf_tables, nfnetlink_queue, sch_htb and sch_tbf; docs/air.md"
-        return Finding("packet faults", "limited", "; ".join(lacking) or last, hint)
-    return Finding("packet faults", "ok", ", ".join(tried))
+    works = ", ".join(name for name, why in tried.items() if not why)
+    if done.returncode == 0 and tried and not lacking:
+        return Finding("packet faults", "ok", works + by)
+    last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+    why = "; ".join(lacking) or f"not tried{by}: {last}"
+    hint = "a kernel with nf_tables, nfnetlink_queue, inet_diag, sch_htb and sch_tbf; docs/air.md"
+    return Finding("packet faults", "limited", why + (f"; works: {works}" if works else ""), hint)
 
 
 def _serial_ports() -> Finding:

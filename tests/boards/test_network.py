@@ -53,6 +53,10 @@ def test_a_pass_phrase_in_the_file_is_refused_and_not_repeated(key: str) -> None
             'ssid = "a"\npassphrase_env = "A"\npassphrase_file = "b"',
             "bench.toml:4:1: passphrase_file: contradicts",
         ),
+        ('ssid = "a"\nhostapd = "wlan0"', "bench.toml:3:1: hostapd: expected a path from /"),
+        ('ssid = "a"\nhostapd = "/x"\nhotspot = "y"', "bench.toml:4:1: hotspot: contradicts"),
+        ('ssid = "a"\nhotspot = "-x"', "bench.toml:3:1: hotspot: expected the name"),
+        ('ssid = "a"\nmonitors = ["../x"]', "bench.toml:3:1: monitors: expected names"),
     ],
 )
 def test_what_is_wrong_with_the_network_is_pointed_at(text: str, words: str) -> None:
