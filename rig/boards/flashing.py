@@ -35,6 +35,8 @@ BOOT_SECONDS = 20.0
 """How long a board may take from its reset to its open port: joining a network takes most of it."""
 OFF_SECONDS = 0.5
 """How long a board stays without power, so that its capacitors run empty."""
+LATE_SECONDS = 3.0
+"""How much later than the rig a program under test may open its log."""
 _RETRY_SECONDS = 0.05
 _CONNECT_SECONDS = 2.0
 _NAMELESS_SECONDS = 1.0
@@ -73,6 +75,26 @@ def _can_power(board: Board) -> bool:
     return isinstance(board, Powered) and board.can_power
 
 
+def _is_log(url: str) -> bool:
+    """Whether a program writes it: no serial port comes by waiting."""
+    return url.startswith("socket://") or not (url.startswith("/dev/") or "://" in url)
+
+
+async def _entered(
+    stack: contextlib.AsyncExitStack, capture: Callable[[], Capture], *, patience: float
+) -> Capture:
+    """Open the console, tried again for `patience` s. Raises `BoardError`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        try:
+            return await stack.enter_async_context(capture())
+        except BoardError:
+            if loop.time() >= deadline:
+                raise
+        await asyncio.sleep(0.1)  # nothing to wait on: it comes by appearing
+
+
 @contextlib.asynccontextmanager
 async def attach_console(
     board: Board, store: HistoryStore, *, folder: Path | None = None
@@ -80,22 +102,29 @@ async def attach_console(
     """The board's console, read into `store`, and its way to type; None: it has no console.
 
     Where a command resets the board, its console may come with the reset only (an emulator that is
-    not started yet): it is waited for then.
+    not started yet): it is waited for then. A program's log, a file or a socket, is waited for, for
+    `LATE_SECONDS`: it may have been started together with the rig.
     """
-    if board.console_url is None:
+    url = board.console_url
+    if url is None:
         yield None
         return
     port = board.flash_port
     comes = board.can_reset and (port is None or port.before == "no-reset")
-    async with Capture(
-        board.name,
-        board.console_url,
-        store.append,
-        folder=folder,
-        baud=board.console_baud,
-        asserted=console_asserted(board),
-        wait=comes,
-    ) as console:
+
+    def capture() -> Capture:
+        return Capture(
+            board.name,
+            url,
+            store.append,
+            folder=folder,
+            baud=board.console_baud,
+            asserted=console_asserted(board),
+            wait=comes,
+        )
+
+    async with contextlib.AsyncExitStack() as stack:
+        console = await _entered(stack, capture, patience=LATE_SECONDS if _is_log(url) else 0.0)
         board.console_writer = console.write
         try:
             yield console

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from pathlib import Path
 
 import pytest
 
+from rig.boards import flashing
 from rig.boards.flashing import Booted, attach_console, boot_board
 from rig.boards.plain import PlainBoard, PlainSettings, Run
 from rig.errors import BoardError
@@ -84,3 +86,26 @@ async def test_a_console_that_never_comes_is_named(tmp_path: Path) -> None:
     ):
         async with board, attach_console(board, store):
             await boot_board(board, store, timeout=0.5)
+
+
+async def test_a_log_that_is_opened_later_than_the_rig_is_waited_for(tmp_path: Path) -> None:
+    late = tmp_path / "late.log"
+    board = PlainBoard("kit", PlainSettings(console=str(late)))
+    asyncio.get_running_loop().call_later(0.2, late.write_text, "I (1) main: started\n")
+    with HistoryStore(tmp_path / "history.jsonl") as store:
+        async with attach_console(board, store) as console:
+            assert console is not None
+            assert console.attached
+
+
+async def test_a_log_that_never_comes_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flashing, "LATE_SECONDS", 0.2)
+    board = PlainBoard("kit", PlainSettings(console=str(tmp_path / "none.log")))
+    with (
+        HistoryStore(tmp_path / "history.jsonl") as store,
+        pytest.raises(BoardError, match=r"cannot open the console .*none\.log"),
+    ):
+        async with attach_console(board, store):
+            pass
