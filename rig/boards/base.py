@@ -62,6 +62,11 @@ class Identity:
     """Project and version of the application that it boots."""
 
 
+def console_asserted(board: Board) -> bool:
+    """How DTR and RTS are asked to be when its console is opened (docs/bench.md, `pins`)."""
+    return bool(getattr(board, "console_asserted", True))
+
+
 class Board(Protocol):
     """A device under test. An async context manager: leaving it releases what it held."""
 

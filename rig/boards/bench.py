@@ -104,6 +104,7 @@ def parse_bench(source: bytes, path: Path) -> Bench:
     if not isinstance(boards, dict):
         reader.fail(("boards",), "expected a table for each board", "[boards.NAME]")
     found = {name: reader.board(name, table) for name, table in boards.items()}
+    reader.refuse_twins(found)
     return Bench(path, found, reader.network(tables["network"]) if "network" in tables else None)
 
 
@@ -174,6 +175,19 @@ class _Reader:
         others = ["kind", "generation"]
         found = self._settings(key, kind_class(kind).Settings, settings, others)
         return BoardEntry(name, kind, found, generation)
+
+    def refuse_twins(self, boards: Mapping[str, BoardEntry]) -> None:
+        """Fail at a board that is told by the same as another one: they would be one board."""
+        seen: dict[object, str] = {}
+        for name, entry in boards.items():
+            for key in ("mac", "port"):
+                value = getattr(entry.settings, key, None)
+                if value is None:
+                    continue
+                other = seen.setdefault((key, str(value).lower()), name)
+                if other != name:
+                    at = ("boards", name, key)
+                    self.fail(at, f"'{name}' has the {key} of '{other}'", "a board of its own")
 
     def network(self, table: object) -> Network:
         """The `[network]` table."""

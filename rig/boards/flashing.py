@@ -22,7 +22,7 @@ from firmware_flasher.flasher import FlashResult, flash
 from firmware_flasher.loading import load_bundle
 from firmware_flasher.messages import Event as FlashEvent
 from firmware_flasher.starting import Worker
-from rig.boards.base import Address, Board, Dialler, Findable, Powered
+from rig.boards.base import Address, Board, Dialler, Findable, Powered, console_asserted
 from rig.boards.download_mode import InDownloadMode, stuck, waits_for_loader, ways_out
 from rig.boards.home import state_folder
 from rig.boards.identities import identity_of, note
@@ -64,11 +64,6 @@ class Booted:
 def flash_memory() -> Path:
     """The folder where is remembered what each board's flash holds (`firmware_flasher.memory`)."""
     return state_folder() / "flashed"
-
-
-def console_asserted(board: Board) -> bool:
-    """How DTR and RTS are asked to be when its console is opened (docs/bench.md, `pins`)."""
-    return bool(getattr(board, "console_asserted", True))
 
 
 def _can_power(board: Board) -> bool:

@@ -165,7 +165,8 @@ class PlainBoard:
             return None
         by_esptool = self.settings.reset in ("lines", "none") and self.settings.pins.usual
         if by_esptool and has_lines(port):
-            return FlashPort(port, chip, baud)
+            before = "usb-reset" if self.settings.pins.usb_jtag else "default-reset"
+            return FlashPort(port, chip, baud, before=before)
         return FlashPort(port, chip, baud, before="no-reset", after="no-reset")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 
@@ -20,11 +21,11 @@ def refused(url: str, error: Exception, what: str = "port") -> BoardError:
     number = getattr(error, "errno", None)
     if number is None and (found := _NUMBER.search(str(error))):  # pyserial hides it in its text
         number = int(found[1])
-    why = str(getattr(error, "strerror", None) or error)
+    why = os.strerror(number) if number else str(error)
     if number in (errno.EACCES, errno.EPERM) and "://" not in url:
         said: FlashError = denied(Path(url))
         return BoardError(f"cannot open the {what} {url}: permission denied", hint=said.hint)
-    if number in _BUSY or "exclusively lock" in why:
+    if number in _BUSY or "exclusively lock" in str(error):
         who = ", ".join(map(str, holders(url))) or "another process"
         return BoardError(
             f"cannot open the {what} {url}: busy: {who} has it open",

@@ -278,7 +278,8 @@ async def _row(board: Board, failed: RigError | None) -> Row:
         holder = holder_of(board)
         identity = await board.identity() if isinstance(board, Identified) else None
     except BoardError as error:  # a board by its MAC, that is not attached
-        return Row(board.name, board.kind, None, None, error.message)
+        state = error.message.partition(") ")[2].removeprefix("is ") or error.message
+        return Row(board.name, board.kind, None, None, state)
     port = next((port for port in attached() if port.device == console), None)
     if identity is None and port is not None:
         identity = port.identity

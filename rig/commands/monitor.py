@@ -16,13 +16,15 @@ from pathlib import Path
 import click
 
 from rig.boards import open_board
+from rig.boards.base import console_asserted
 from rig.boards.bench import find_bench
+from rig.boards.download_mode import waits_for_loader
 from rig.commands.options import bench_option, board_argument
 from rig.console.capture import Capture
 from rig.console.view import Filter, View, printable
 from rig.errors import BenchError, BoardError, HistoryError, RigError
 from rig.history import Event
-from rig.history.events import Crash
+from rig.history.events import Boot, Crash
 from rig.triage.decode import Decoder, decode_record
 
 LEAVE = b"\x1d"
@@ -92,8 +94,8 @@ async def _monitor(
     printer: _Printer,
     keep: Callable[[bytes], object] | None,
 ) -> None:
-    async with _console_of(name, bench) as (url, default_baud):
-        capture = Capture(name, url, printer, baud=baud or default_baud)
+    async with _console_of(name, bench) as (url, usual, asserted):
+        capture = Capture(name, url, printer, baud=baud or usual, asserted=asserted)
         capture.on_bytes = keep
         async with capture:
             _say(f"-- {name} on {url}; {'Ctrl-]' if sys.stdin.isatty() else 'Ctrl-C'} leaves")
@@ -112,10 +114,10 @@ async def _monitor(
 
 
 @contextlib.asynccontextmanager
-async def _console_of(name: str, bench: Path | None) -> AsyncIterator[tuple[str, int]]:
-    """The console's URL and baud rate, of a board or given as it is."""
+async def _console_of(name: str, bench: Path | None) -> AsyncIterator[tuple[str, int, bool]]:
+    """The console's URL, baud rate and lines (asserted), of a board or given as it is."""
     if "://" in name or "/" in name:
-        yield name, 115_200
+        yield name, 115_200, True
         return
     async with open_board(name, find_bench(bench)) as board:
         if board.console_url is None:
@@ -123,7 +125,7 @@ async def _console_of(name: str, bench: Path | None) -> AsyncIterator[tuple[str,
                 f"the board '{name}' has no console",
                 hint="name one as `console` in its bench table",
             )
-        yield board.console_url, board.console_baud
+        yield board.console_url, board.console_baud, console_asserted(board)
 
 
 class _Printer:
@@ -150,6 +152,9 @@ class _Printer:
     def __call__(self, event: Event) -> None:
         if lines := self._view.lines(event):
             self._waiting.append(lines)
+        if isinstance(event, Boot) and waits_for_loader(event):
+            hint = "it waits in download mode and runs no firmware; `rig reset` boots it"
+            self._waiting.append([f"-- {hint}"])
         if isinstance(event, Crash):
             self._waiting.append(event)
         if self._decoding is None:

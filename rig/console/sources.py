@@ -302,7 +302,8 @@ def _open_socket(url: str) -> SocketSource:
 
 def _refused(url: str, error: OSError) -> BoardError:
     """The open failed: say what to do about it (pyserial hides errno in its text at times)."""
-    code = error.errno
+    told = re.search(r"\[Errno (\d+)\]", error.strerror or str(error))  # pyserial's text in a text
+    code = int(told[1]) if told else error.errno
     if code == errno.ENOENT:
         hint = "is the board plugged in? `rig boards` lists what is there"
     elif code in (errno.EACCES, errno.EPERM):
@@ -316,7 +317,8 @@ def _refused(url: str, error: OSError) -> BoardError:
         hint = "is the serial server running, and host and port right?"
     else:
         hint = "check the console of this board in bench.toml"
-    return BoardError(f"cannot open the console {url}: {error.strerror or error}", hint=hint)
+    why = os.strerror(code) if told and code else error.strerror or error
+    return BoardError(f"cannot open the console {url}: {why}", hint=hint)
 
 
 def _group(path: str) -> str:

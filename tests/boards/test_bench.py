@@ -175,6 +175,11 @@ def test_any_table_is_a_board_or_one_error_with_a_place(rows: dict[str, str], he
     assert 1 <= int(column) <= max(map(len, lines)) + 1
 
 
+def test_two_boards_that_are_told_by_the_same_are_pointed_at() -> None:
+    found = error("[boards.a]\nmac = '7c:df:a1:00:00:01'\n[boards.b]\nmac = '7C:DF:A1:00:00:01'\n")
+    assert found.message == "bench.toml:4:1: 'b' has the mac of 'a'"
+
+
 DOCS = Path(__file__).parents[2] / "docs" / "bench.md"
 EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
 

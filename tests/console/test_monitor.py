@@ -85,6 +85,15 @@ def test_in_a_pipe_it_is_plain_text_and_ctrl_c_ends_it(
     assert (tmp_path / "all.log").read_bytes() == LINES + b"done\r\n"
 
 
+def test_a_board_that_waits_in_download_mode_is_said_to(
+    pty: Pty, monitor: Callable[..., Monitor]
+) -> None:
+    found = monitor(pty.path)
+    found.until(b"Ctrl-C leaves\n")
+    pty.prints(b"rst:0x1 (POWERON),boot:0x2 (UART0_BOOT)\r\nwaiting for download\r\n")
+    found.until(b"-- it waits in download mode and runs no firmware; `rig reset` boots it\n")
+
+
 def test_on_a_terminal_keys_go_to_the_board_and_ctrl_bracket_leaves(
     pty: Pty, new_pty: Callable[[], Pty], monitor: Callable[..., Monitor]
 ) -> None:
