@@ -7,41 +7,69 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
-from dataclasses import replace
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from rig.boards import open_board
-from rig.boards.bench import find_bench
+from rig.boards.bench import Bench, find_bench
 from rig.boards.flashing import bundle_for
+from rig.boards.home import state_folder
 from rig.campaign.judge import HISTORY_FILE
 from rig.campaign.runner import new_out
 from rig.campaign.session import Session
-from rig.commands.options import bench_option, board_argument, holding, wait_option
+from rig.commands.options import bench_option, complete_board, holding, wait_option
 from rig.console.view import printable
 from rig.errors import BenchError
 from rig.history import Entry
 from rig.report.sequence import line, steps
+from rig.servers.audio import AudioFile, Source, Tone
 from rig.servers.engine import check_installed
 from rig.servers.reference import ReferenceServer
+from rig.servers.vault import bench_folder, open_vault
 
 EPILOG = """\b
 Examples:
   rig serve virtual --firmware fixtures/firmware/v0.7.0    Ctrl-C leaves
   rig serve kitchen --tone 440 --volume 20
+  rig serve kitchen attic --file song.flac --title Song    both in one group
   rig serve kitchen --for 10                               leaves after ten seconds
+  rig serve kitchen --pair printed                         pair by the code printed on it
 """
+CODE = "SENDSPIN_RIG_PAIRING_CODE"
+"""Where a pairing code is taken from; else it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Programme:
+    """What is done to the boards."""
+
+    volume: int | None
+    source: Source | None
+    title: str | None
+    pair: str | None
+    seconds: float | None
 
 
 @click.command(name="serve", epilog=EPILOG)
-@board_argument
+@click.argument(
+    "boards", nargs=-1, required=True, metavar="BOARD...", shell_complete=complete_board
+)
 @bench_option
 @click.option("--firmware", "-f", type=click.Path(path_type=Path), help="Bundle to flash first.")
-@click.option("--reset", is_flag=True, help="Reset the board first.")
-@click.option("--volume", type=click.IntRange(0, 100), help="Set its volume.")
-@click.option("--tone", type=click.FloatRange(20, 20_000), metavar="HZ", help="Play a tone to it.")
+@click.option("--reset", is_flag=True, help="Reset the boards first.")
+@click.option("--volume", type=click.IntRange(0, 100), help="Set their volume.")
+@click.option("--tone", type=click.FloatRange(20, 20_000), metavar="HZ", help="Play a tone.")
+@click.option("--file", "file", type=click.Path(path_type=Path), help="Play an audio file.")
+@click.option("--title", help="Tell this as the title of what plays, with a picture.")
+@click.option(
+    "--pair",
+    type=click.Choice(["printed", "shown"]),
+    help=f"Pair with the first board by its code, from ${CODE} or asked for.",
+)
 @click.option(
     "--for",
     "seconds",
@@ -52,62 +80,103 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the run [out/TIME-BOARD].")
 @wait_option
 def command(
-    board: str,
+    boards: tuple[str, ...],
     bench: Path | None,
     firmware: Path | None,
     reset: bool,
     volume: int | None,
     tone: float | None,
+    file: Path | None,
+    title: str | None,
+    pair: str | None,
     seconds: float | None,
     out: Path | None,
     wait: bool,
 ) -> None:
-    """Serve BOARD as its real server would, and show live what crosses the link.
+    """Serve each BOARD as its real server would, and show live what crosses the link.
 
-    The firmware on it stays unless one is named. The whole is kept in a history that `rig wire`,
-    `rig verdict` and `rig triage` read.
+    Several boards play in one group. The firmware on them stays unless one is named. The whole is
+    kept in a history a board, which `rig wire`, `rig verdict` and `rig triage` read. Who the server
+    is, and what it is paired with, is kept for each bench file, readable by its owner alone.
     """
     check_installed()
-    folder = new_out(Path("out"), board) if out is None else out
+    if tone is not None and file is not None:
+        raise BenchError("--tone and --file contradict each other", hint="drop one")
+    if len(set(boards)) != len(boards):
+        raise BenchError("a board is named twice", hint="name each once")
+    source = Tone(tone) if tone is not None else AudioFile(file) if file is not None else None
+    programme = _Programme(volume, source, title, pair, seconds)
+    folders = {board: _folder(board, out, alone=len(boards) == 1) for board in boards}
+    found = find_bench(bench)
+    asyncio.run(_serve(folders, found, firmware, reset, programme, wait))
+    for folder in folders.values():
+        click.echo(f"out: {folder}", err=True)
+
+
+def _folder(board: str, out: Path | None, *, alone: bool) -> Path:
+    folder = new_out(Path("out"), board) if out is None else out if alone else out / board
     if (folder / HISTORY_FILE).exists():
         raise BenchError(
             f"{folder} holds a run already: a history is never overwritten",
             hint="choose another --out, or move the old run away",
         )
-    asyncio.run(_serve(board, bench, firmware, reset, volume, tone, seconds, folder, wait))
-    click.echo(f"out: {folder}", err=True)
+    return folder
 
 
 async def _serve(
-    name: str,
-    bench: Path | None,
+    folders: Mapping[str, Path],
+    bench: Bench,
     firmware: Path | None,
     reset: bool,
-    volume: int | None,
-    tone: float | None,
-    seconds: float | None,
-    out: Path,
+    programme: _Programme,
     wait: bool,
 ) -> None:
-    board = open_board(name, find_bench(bench))
-    bundle = bundle_for(board, firmware) if firmware is not None else None
-    async with holding(board, "serve", wait=wait), Session(board, out) as session:
-        click.echo(f"-- {printable(name)}: preparing", err=True)
-        await session.prepare(bundle, reset=reset or bundle is not None)
-        show = _Show()
-        session.history.listen(show)
-        async with session.new_link() as link, ReferenceServer(link) as server, _leaving() as left:
-            await server.connect()
-            if server.encrypted:
-                await server.trust()
-            if volume is not None:
-                server.set_volume(volume)
-            if tone is not None:
-                server.play_tone(tone)
+    vault = await open_vault(bench_folder(state_folder(), bench.path))
+    async with contextlib.AsyncExitStack() as stack:
+        links, sessions = [], []
+        for name, folder in folders.items():
+            board = open_board(name, bench)
+            bundle = bundle_for(board, firmware) if firmware is not None else None
+            await stack.enter_async_context(holding(board, "serve", wait=wait))
+            session = await stack.enter_async_context(Session(board, folder))
+            click.echo(f"-- {printable(name)}: preparing", err=True)
+            await session.prepare(bundle, reset=reset or bundle is not None)
+            session.history.listen(_Show(name if len(folders) > 1 else ""))
+            links.append(await stack.enter_async_context(session.new_link()))
+            sessions.append(session)
+        async with ReferenceServer(*links, vault=vault) as server, _leaving() as left:
+            await _perform(server, programme)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(programme.seconds):
                     await left.wait()
-        session.outcome = "done"
+        for session in sessions:
+            session.outcome = "done"
+
+
+async def _perform(server: ReferenceServer, programme: _Programme) -> None:
+    await server.connect()
+    if programme.pair is not None:
+        await server.pair(_code, shown=programme.pair == "shown")
+        click.echo("-- paired", err=True)
+    await server.trust()
+    if programme.volume is not None:
+        server.set_volume(programme.volume)
+    if programme.title is not None:
+        server.performer().metadata(programme.title, "sendspin-rig")
+        await server.performer().artwork()
+    if programme.source is not None:
+        await server.performer().play(programme.source)
+
+
+async def _code() -> str:
+    """The pairing code: a secret, so it is in no option."""
+    given = os.environ.get(CODE)
+    if given:
+        return given.strip()
+    if not sys.stdin.isatty():
+        raise BenchError("pairing needs a code", hint=f"set ${CODE}, or run it in a terminal")
+    told = await asyncio.to_thread(click.prompt, "pairing code", hide_input=True, err=True)
+    return str(told).strip()
 
 
 @contextlib.asynccontextmanager
@@ -127,7 +196,8 @@ async def _leaving() -> AsyncIterator[asyncio.Event]:
 class _Show:
     """Prints each step as it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, board: str) -> None:
+        self._board = f"{printable(board)} " if board else ""
         self._begun: int | None = None
         self._colour = os.environ.get("NO_COLOR", "") == ""
         self._width = shutil.get_terminal_size((100, 24)).columns
@@ -137,5 +207,5 @@ class _Show:
             if self._begun is None:
                 self._begun = entry.event.t
             step = replace(step, ms=(entry.event.t - self._begun) / 1e6)
-            text = line(step, width=self._width)
+            text = self._board + line(step, width=self._width - len(self._board))
             click.echo(click.style(text, fg="red") if step.loud and self._colour else text)

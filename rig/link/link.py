@@ -229,6 +229,7 @@ class Link:
         timeout: float = 5.0,
         receive_buffer: int | None = None,
         local_port: int | None = None,
+        clock_us: Callable[[], int] | None = None,
     ) -> Door:
         """Dial the device for one connection of a real server, which then connects to the door.
 
@@ -240,6 +241,7 @@ class Link:
             timeout=timeout,
             receive_buffer=receive_buffer,
             local_port=local_port,
+            clock_us=clock_us,
             via="link",
         )
         return Door(wire, self)

@@ -139,7 +139,13 @@ async def _fault(talk: _Talk) -> None:
         params["rate"] = RATE
     elif name == "delay":
         params["ms"] = float(stage.rng.randrange(20, 400))
-    await stage.strike(name, connection, params=params)
+
+    async def traffic() -> None:  # the proof of a lasting fault is what it did to some bytes
+        if not connection.closed:
+            connection.say()
+
+    act = traffic if name in LASTS else None
+    await stage.strike(name, connection, act=act, params=params)
     if name not in LASTS:
         connection.close()
         return

@@ -230,6 +230,7 @@ class Front(Path, Protocol):
         timeout: float = ...,
         receive_buffer: int | None = ...,
         local_port: int | None = ...,
+        clock_us: Callable[[], int] | None = ...,
     ) -> Entrance:
         """Dial the device for one connection of a real server, which then enters."""
         ...

@@ -6,50 +6,88 @@ It is an optional part (`pip install 'sendspin-rig[reference]'`), so it is impor
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
-from array import array
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from rig.errors import ServerError
+from rig.history import Event
 from rig.servers.engine import Clock, Engine, aiosendspin
 from rig.servers.line import Front, Relayed
+from rig.servers.performing import ReferencePerformer
+from rig.servers.vault import Vault
 
-BUFFER_US: Final = 500_000
-"""How far ahead of the clock audio is sent, in microseconds."""
 EPOCH_US: Final = 2_000_000_000_000_000
 """The server's clock at the host's boot, in us: 63 years, so that no device's uptime is near it."""
-_RATE: Final = 48_000
 
 
 class ReferenceServer:
-    """aiosendspin's server for the device at the end of `link`; an async context manager.
+    """aiosendspin's server for the devices at the ends of `link` and `others`, all in one group.
 
-    Each has an identity of its own, so a new one is another server to the device. Legacy devices
-    (client/hello first, unencrypted) are served where `allow_unencrypted`.
+    An async context manager. Each has an identity of its own unless one is given, so a new one is
+    another server to a device. Legacy devices (client/hello first, unencrypted) are served where
+    `allow_unencrypted`.
     """
 
     def __init__(
-        self, link: Front, *, name: str = "Rig reference", allow_unencrypted: bool = True
+        self,
+        link: Front,
+        *others: Front,
+        name: str = "Rig reference",
+        allow_unencrypted: bool = True,
+        vault: Vault | None = None,
     ) -> None:
-        """Nothing is dialled yet. Raises `BenchError` where aiosendspin is not installed."""
+        """Nothing is dialled yet. `vault` holds its identity and what it is paired with.
+
+        Raises `BenchError` where aiosendspin is not installed.
+        """
         self.link = link
-        self.url = ""
-        """Where the link listens for this server, once it is entered."""
+        self.links = (link, *others)
+        self._urls: list[str] = []
         self._clock = Clock(EPOCH_US)
-        self._engine = Engine(link.record, name=name, allow_unencrypted=allow_unencrypted)
-        self._engine.conns = lambda: tuple(link.relays)
+        self._engine = Engine(
+            self._record,
+            name=name,
+            allow_unencrypted=allow_unencrypted,
+            identity=vault.identity if vault else None,
+            store=vault.store if vault else None,
+        )
+        self._engine.conns = lambda: tuple(link.relays) if not others else ()
         self.server_id = self._engine.server_id
         self._stirred = asyncio.Event()
-        self._playing: asyncio.Task[None] | None = None
+        self._performer: ReferencePerformer | None = None
+        self._receiving: list[asyncio.Task[None]] = []
+
+    def _record(self, event: Event) -> int:
+        """What the server says goes into the history of each board: it does not say of whom."""
+        numbers = [link.record(event) for link in self.links]
+        return numbers[0]
 
     async def __aenter__(self) -> Self:
-        self.link.on_relay = self._joined
-        self.url = await self.link.listen(server_id=self.server_id, clock_us=self._clock.now_us)
         self._engine.start(self._clock)
         self._server.add_event_listener(self._stir)
+        for link in self.links:
+            link.on_relay = self._joined
+            if link.inbound:
+                port = await self._engine.listen()
+                self._receiving.append(asyncio.create_task(self._receive(link, port)))
+            else:
+                self._urls.append(
+                    await link.listen(server_id=self.server_id, clock_us=self._clock.now_us)
+                )
         return self
+
+    async def _receive(self, link: Front, port: int) -> None:
+        """Take a device that dials, whenever it does."""
+        while True:
+            try:
+                door = await link.door(server_id=self.server_id, clock_us=self._clock.now_us)
+                relay = await door.join_to(port)
+            except ServerError:
+                continue  # it has not dialled yet
+            door.gate.open()
+            self._joined(relay)
+            relay.start()
 
     @property
     def _server(self) -> Any:
@@ -61,6 +99,9 @@ class ReferenceServer:
         _value: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        for task in self._receiving:
+            task.cancel()
+        await asyncio.gather(*self._receiving, return_exceptions=True)
         try:
             await self.stop()
         finally:
@@ -75,7 +116,7 @@ class ReferenceServer:
     async def _until(self, connected: bool) -> None:
         """Wait until `connected`. aiosendspin tells of no device's being ready, but it is ready
         before the frame that says so to the device has crossed the link."""
-        while self.connected is not connected:
+        while len(self._clients()) != (len(self.links) if connected else 0):
             self._stirred.clear()
             await self._stirred.wait()
 
@@ -84,23 +125,28 @@ class ReferenceServer:
     async def connect(
         self, *, reason: Literal["discovery", "playback"] = "discovery", timeout: float = 10.0
     ) -> str:
-        """Dial the device (at once, whatever back-off waits) until it is greeted: its client_id.
+        """Dial the devices (at once, whatever back-off waits) until each is greeted, in one group.
+
+        The first one's client_id is returned.
 
         Raises `ServerError` when that takes longer than `timeout` seconds.
         """
         types = aiosendspin("models.types")
         try:
             async with asyncio.timeout(timeout):
-                await self._engine.task(
-                    self._server.connect_to_client_and_wait(
-                        self.url, connection_reason=types.ConnectionReason(reason)
+                for url in self._urls:
+                    await self._engine.task(
+                        self._server.connect_to_client_and_wait(
+                            url, connection_reason=types.ConnectionReason(reason)
+                        )
                     )
-                )
-                self._engine.call(self._server.connect_to_client, self.url)
+                    self._engine.call(self._server.connect_to_client, url)
                 await self._until(connected=True)
+                await self._group()
         except TimeoutError as error:
+            boards = " and ".join(link.board for link in self.links)
             raise ServerError(
-                f"{self.link.board} was not served within {timeout:g} s: expected its opening "
+                f"{boards} was not served within {timeout:g} s: expected its opening "
                 "message over the reference server's connection",
                 hint="`rig wire` shows what crossed; an encrypted device needs pairing first",
             ) from error
@@ -113,10 +159,19 @@ class ReferenceServer:
             ) from error
         return self.client_id
 
+    async def _group(self) -> None:
+        """All devices play together."""
+        first, *more = self._clients()
+        for client in more:
+            await self._engine.task(first.group.add_client(client))
+
+    def _clients(self) -> list[Any]:
+        return list(self._server.connected_clients) if self._server is not None else []
+
     @property
     def connected(self) -> bool:
-        """Whether the device is in a greeted connection now."""
-        return self._server is not None and bool(self._server.connected_clients)
+        """Whether a device is in a greeted connection now."""
+        return bool(self._clients())
 
     async def disconnected(self, timeout: float = 10.0) -> bool:
         """Wait, at most `timeout` s, until the server knows that the device is gone; else False."""
@@ -133,11 +188,40 @@ class ReferenceServer:
         return self._client().connection_security is not None
 
     async def trust(self) -> None:
-        """Trust the connected device unpaired: without it a Noise device is given no role.
+        """Trust the connected devices unpaired: without it a Noise device is given no role.
 
-        Legacy devices need none. The device, too, must allow unpaired access.
+        Legacy devices and paired ones need none. The device, too, must allow unpaired access.
         """
-        await self._engine.task(self._server.trust_unpaired(self.client_id))
+        for client in self._clients():
+            if client.connection_security is not None and not client.is_paired:
+                await self._engine.task(self._server.trust_unpaired(client.client_id))
+
+    async def pair(self, ask: Callable[[], Awaitable[str]], *, shown: bool = False) -> None:
+        """Pair with the first device by a code that `ask` gives: one printed on it, or one that it
+        shows once it is asked to (`shown`). What both agree on goes to the vault.
+
+        Raises `ServerError` when they do not agree.
+        """
+        pairing = aiosendspin("noise.pairing")
+        types = aiosendspin("models.types")
+        methods = types.PairMethod
+        attempt = pairing.PairingAttempt(
+            method=methods.DYNAMIC_PAIRING_CODE if shown else methods.STATIC_PAIRING_CODE,
+            pairing_code_provider=ask,
+            pairing_format=types.PairingCodeFormat.DIGITS if shown else None,
+        )
+        try:
+            await self._engine.task(self._server.initiate_pairing(self.client_id, attempt))
+        except (pairing.PairingError, ValueError) as error:
+            raise ServerError(
+                f"{self.link.board} could not be paired: {error or type(error).__name__}",
+                hint="is the code right, and does the device offer this way of pairing?",
+            ) from error
+
+    @property
+    def paired(self) -> bool:
+        """Whether the first device is paired with this server."""
+        return bool(self._client().is_paired)
 
     @property
     def client_id(self) -> str:
@@ -154,49 +238,21 @@ class ReferenceServer:
 
     # -- playing ----------------------------------------------------------------------------
 
-    def set_volume(self, volume: int) -> None:
-        """Ask for a volume, 0 to 100; the device answers with its state."""
-        for role in self._client().roles_by_family("player"):
-            role.set_player_volume(volume)
+    def performer(self) -> ReferencePerformer:
+        """Who plays to the first device's group, which all are in. Raises `ServerError`."""
+        if self._performer is None:
+            self._performer = ReferencePerformer(self._engine, self._client())
+        return self._performer
 
-    def play_tone(self, hertz: float = 440.0) -> None:
-        """Play a tone until `stop`: 48 kHz stereo, in the codec that the device asks for."""
-        if self._playing is not None and not self._playing.done():
-            raise ServerError("a tone is playing already", hint="await stop() first")
-        group = self._client().group
-        stream = self._engine.call(group.start_stream)
-        self._playing = self._engine.task(_play(stream, hertz))
+    def set_volume(self, volume: int) -> None:
+        """Ask every device for a volume, 0 to 100; each answers with its state."""
+        self._client()
+        for client in self._clients():
+            for role in client.roles_by_family("player"):
+                self._engine.call(role.set_player_volume, volume)
 
     async def stop(self) -> None:
-        """End the tone. Raises what ended it before."""
-        task, self._playing = self._playing, None
-        if task is None:
-            return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        if self.connected:
-            await self._client().group.stop()
-
-
-async def _play(stream: Any, hertz: float) -> None:
-    """Feed `stream` a tone, a tenth of a second at a time and at most `BUFFER_US` ahead."""
-    audio = aiosendspin("audio.format")
-    form = audio.AudioFormat(sample_rate=_RATE, bit_depth=16, channels=2)
-    count = _RATE // 10
-    begun = 0
-    while not stream.is_stopped:
-        stream.prepare_audio(tone(hertz, begun, count), form)
-        await stream.commit_audio()
-        await stream.sleep_to_limit_buffer(BUFFER_US)
-        begun += count
-
-
-def tone(hertz: float, first: int, count: int) -> bytes:
-    """`count` samples from number `first` of a sine at -12 dB, 16 bit stereo, 48 kHz."""
-    step = 2 * math.pi * hertz / _RATE
-    samples = array("h")
-    for n in range(first, first + count):
-        value = round(8192 * math.sin(step * n))
-        samples.extend((value, value))
-    return samples.tobytes()
+        """End what plays. Raises `ServerError` with what ended it before."""
+        performer, self._performer = self._performer, None
+        if performer is not None:
+            await performer.pause()

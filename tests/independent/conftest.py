@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiosendspin.client import ClientListener, SendspinClient
+from aiosendspin.client.models import PairingSupport
 from aiosendspin.models.player import ClientHelloPlayerSupport, SupportedAudioFormat
 from aiosendspin.models.types import AudioCodec, PlayerCommand, Roles
 from aiosendspin.noise.keys import Identity
@@ -37,6 +38,7 @@ class Device:
             "aiosendspin's player",
             [Roles.PLAYER],
             pairing_store=InMemoryClientPairingStore(),
+            pairing_support=PairingSupport(),
             player_support=ClientHelloPlayerSupport([form], buffer_capacity=1_000_000),
             state_supported_commands=[PlayerCommand.VOLUME],
         )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from rig.boards.plain import PlainBoard, PlainSettings
 from rig.checks import Verdict, get_check
 from rig.checks.stretch import Stretch, run_check
+from rig.errors import ServerError
 from rig.history import History
 from rig.history import events as ev
 from rig.link import Link
@@ -19,7 +23,9 @@ from rig.scenarios import Stage, get_scenario
 from rig.scenarios.device import Device as Learned
 from rig.scenarios.stage import Sockets
 from rig.servers import ScriptedServer
+from rig.servers.audio import Tone
 from rig.servers.reference import ReferenceServer
+from rig.servers.vault import PAIRS, open_vault
 
 pytestmark = pytest.mark.anyio
 
@@ -113,10 +119,61 @@ async def test_a_tone_is_played_once_it_is_trusted(link: Link, device: Any) -> N
         await server.connect()
         assert server.encrypted
         await server.trust()
-        server.play_tone()
+        await server.performer().play(Tone())
         async with asyncio.timeout(20):
             _when, pcm, *_ = await device.heard.get()
     assert any(pcm)
+
+
+async def printed(device: Any, code: str) -> None:
+    """Give the device a code that is printed on it."""
+    store = device.client.pairing_store
+    await store.set_static_pairing_code(code)
+    config = await store.get_pairing_config()
+    await store.store_pairing_config(replace(config, static_pairing_code_enabled=True))
+
+
+async def test_pairing_by_the_code_on_it_is_kept_for_the_next_time(
+    record: Any, link: Link, device: Any, tmp_path: Path
+) -> None:
+    code = "12345678"
+    await printed(device, code)
+    vault = await open_vault(tmp_path / "vault")
+
+    async def ask() -> str:
+        return code
+
+    async with ReferenceServer(link, vault=vault) as server:
+        await server.connect()
+        assert not server.paired
+        device.client.open_pairing_window()
+        await server.pair(ask)
+        assert server.paired
+    async with (
+        Link(device.address, record.store.append, numbers=link.numbers) as way,
+        ReferenceServer(way, vault=await open_vault(tmp_path / "vault")) as server,
+    ):
+        await server.connect()
+        assert server.paired
+    secrets = json.loads((tmp_path / "vault" / PAIRS).read_text())["records"]
+    keys = [record["psk"] for record in secrets.values()]
+    assert keys
+    told = record.store.path.read_text()
+    assert not any(key in told for key in [code, *keys])
+
+
+async def test_a_wrong_code_is_an_error_that_says_so(link: Link, device: Any) -> None:
+    await printed(device, "12345678")
+
+    async def ask() -> str:
+        return "87654321"
+
+    async with ReferenceServer(link) as server:
+        await server.connect()
+        device.client.open_pairing_window()
+        with pytest.raises(ServerError, match="could not be paired") as told:
+            await server.pair(ask)
+    assert "not_supported" not in told.value.message
 
 
 async def test_the_baseline_scenario_finds_no_fault_in_its_openings(

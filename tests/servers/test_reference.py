@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from rig.errors import BenchError, ServerError
 from rig.history import Event, History
 from rig.history import events as ev
 from rig.link import Link
+from rig.servers.audio import Tone
 from rig.servers.engine import TEXT_BOUND
-from rig.servers.reference import ReferenceServer, tone
+from rig.servers.reference import ReferenceServer
 
 FIRMWARE = Path(__file__).parents[2] / "fixtures" / "firmware"
 
@@ -83,7 +85,7 @@ async def test_a_tone_reaches_the_device_as_binary_frames(session: Session) -> N
     async with session.new_link() as link, ReferenceServer(link) as server:
         await server.connect()
         with session.history.watch() as watch:
-            server.play_tone()
+            await server.performer().play(Tone())
             for _ in range(5):
                 chunk = await watch.next(
                     ev.Frame,
@@ -94,6 +96,61 @@ async def test_a_tone_reaches_the_device_as_binary_frames(session: Session) -> N
                 assert chunk[1].size > 13
         await server.stop()
         assert server.connected
+
+
+@pytest.mark.anyio
+async def test_audio_has_no_gaps(session: Session) -> None:
+    async with session.new_link() as link, ReferenceServer(link) as server:
+        await server.connect()
+        times = []
+        with session.history.watch() as watch:
+            await server.performer().play(Tone(440, hiss=True))
+            while len(times) < 12:
+                chunk = await watch.next(
+                    ev.Frame,
+                    timeout=20,
+                    where=lambda f: f.sender == "server" and f.opcode == "binary",
+                )
+                assert chunk is not None
+                times.append(int.from_bytes(bytes.fromhex(chunk[1].head)[1:9], "big"))
+    steps = [b - a for a, b in pairwise(times)]
+    assert max(steps) - min(steps) <= 2, "us: each chunk begins where the last one ended"
+
+
+@pytest.mark.anyio
+async def test_two_boards_play_in_one_group(session: Session, tmp_path: Path) -> None:
+    other = VirtualBoard("attic", VirtualSettings(number=2, home=tmp_path / "b", namespace=False))
+    try:
+        async with Session(other, tmp_path / "out2") as attic:
+            await attic.prepare(load_bundle(FIRMWARE / "v0.7.0"))
+            async with (
+                session.new_link() as link,
+                attic.new_link() as way,
+                ReferenceServer(link, way) as server,
+            ):
+                await server.connect()
+                with attic.history.watch() as watch:
+                    await server.performer().play(Tone())
+                    assert await watch.next(
+                        ev.Frame, timeout=20, where=lambda f: f.opcode == "binary"
+                    )
+                server.set_volume(23)
+                with session.history.watch() as watch:
+                    assert await watch.next(
+                        ev.Frame, timeout=20, where=lambda f: f.opcode == "binary"
+                    )
+            groups = [
+                {f.message["payload"]["group_id"] for f in of(each, ev.Frame) if is_playing(f)}
+                for each in (session, attic)
+            ]
+            assert groups[0] == groups[1]
+            assert len(groups[0]) == 1
+    finally:
+        await other.unplug()
+
+
+def is_playing(frame: ev.Frame) -> bool:
+    return frame.type == "group/update" and '"playing"' in (frame.text or "")
 
 
 @pytest.mark.anyio
@@ -127,8 +184,3 @@ async def test_without_aiosendspin_the_error_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "aiosendspin.noise.keys", None)
     with pytest.raises(BenchError, match=r"sendspin-rig\[reference\]"):
         ReferenceServer(link)
-
-
-def test_a_tone_goes_on_where_its_last_part_ended() -> None:
-    assert tone(440, 0, 200) == tone(440, 0, 120) + tone(440, 120, 80)
-    assert len(tone(440, 0, 4800)) == 4800 * 2 * 2
