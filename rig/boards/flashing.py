@@ -51,6 +51,10 @@ _LOOPING = 3
 """Boots in a row without an application: it will not come."""
 
 
+class NotBooted(BoardError):
+    """A board did not come into service after its reset."""
+
+
 @dataclass(frozen=True, slots=True)
 class Booted:
     """A board that runs: what its application said of itself, and where it answers."""
@@ -123,10 +127,10 @@ async def attach_console(
         board.console_writer = console.write
         try:
             yield console
-        except BoardError as error:
+        except NotBooted as error:
             if console.attached:
                 raise
-            raise BoardError(
+            raise NotBooted(
                 f"{error.message}; its console {board.console_url} cannot be opened",
                 hint=error.hint,
             ) from error
@@ -361,9 +365,9 @@ class _Startup:
         name = f"{where}" if where else "an address"
         return self._failed(f"booted, but {name} took no connection within {timeout:g} s")
 
-    def _failed(self, what: str) -> BoardError:
+    def _failed(self, what: str) -> NotBooted:
         said = "\n    ".join(self._said)
-        return BoardError(
+        return NotBooted(
             f"{self._board.name} {what}",
             hint=f"its last words:\n    {said}" if said else f"rig monitor {self._board.name}",
         )
