@@ -4,9 +4,9 @@
 
 On virtual boards in a home of their own. An unchanged reflash is held against what it cannot do
 without: `esptool verify-flash`, which connects, uploads the stub and asks the chip's MD5 of the
-same regions; both with the start of the process that does it, in turn. The whole command (`--no-boot`) is shown,
-too: to a flash it adds the rig's own start, whatever the board. Eight boards at once are held
-against one, and against eight esptools at once.
+same regions; both with the start of the process that does it, in turn. The whole command
+(`--no-boot`) is shown, too: to a flash it adds the rig's own start, whatever the board. Eight
+boards at once are held against one, and against eight esptools at once.
 
 CPU time is that of rig or esptool with all their processes, without the boards' (they are models,
 and take theirs from the same cores). Wall times say how busy the machine is, too: the best round

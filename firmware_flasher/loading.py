@@ -6,8 +6,9 @@ Known kinds, in this order; the first that fits is taken:
 * a `.bin` file: a merged image (`idf.py merge-bin`, esptool `merge-bin`, ESPHome's
   `firmware.factory.bin`), that is flash from offset 0 on;
 * a folder with `firmware.factory.bin` or `firmware-factory.bin` (ESPHome, PlatformIO);
-* a folder with `flasher_args.json` (ESP-IDF's `build/`), or whose `build/` has one;
-* a folder with `bootloader.bin`, `partitions.bin` and `firmware.bin` (PlatformIO).
+* a folder with `flasher_args.json` (ESP-IDF's `build/`);
+* a folder with `bootloader.bin`, `partitions.bin` and `firmware.bin` (PlatformIO);
+* a project's folder, whose `build/` or one `.pio/build/ENV/` is one of these.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ from firmware_flasher.bundle import (
 )
 from firmware_flasher.chips import CHIPS, Chip, chip_name, chip_of_image
 from firmware_flasher.errors import BundleError
+from firmware_flasher.finding import (
+    FACTORY_IMAGES,
+    FLASHER_ARGS,
+    LOOKED_FOR,
+    PLATFORMIO,
+    bundle_folder,
+    what_is_there,
+)
 from firmware_flasher.image import (
     PARTITION_TABLE_OFFSET,
     SUBTYPE_OTADATA,
@@ -44,13 +53,8 @@ from firmware_flasher.merged import cut_merged, merged_chip, merged_table
 from firmware_flasher.messages import Settings
 from firmware_flasher.sources import Archive, Folder, Source, read_file
 
-FLASHER_ARGS = "flasher_args.json"
-FACTORY_IMAGES = ("firmware.factory.bin", "firmware-factory.bin")
-PLATFORMIO = ("bootloader.bin", "partitions.bin", "firmware.bin")
 OTADATA_SIZE = 0x2000
 """Bytes; two sectors (ESP-IDF, "OTA Data Partition")."""
-
-_LOOKED_FOR = f"{FLASHER_ARGS} (ESP-IDF), {FACTORY_IMAGES[0]} (ESPHome) or {' + '.join(PLATFORMIO)}"
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -92,10 +96,10 @@ def load_bundle(path: str | Path, *, chip: str | None = None, force: bool = Fals
     wanted = named_chip(chip) if chip is not None else None
     try:
         if path.is_dir():
-            bundle = _from_source(_folder(path), str(path), force)
+            bundle = _from_source(bundle_folder(path), str(path), force)
         elif not path.exists():
-            raise BundleError(f"{path}: there is no such firmware", hint=f"known: {_LOOKED_FOR}")
-        elif path.suffix == ".zip":
+            raise BundleError(f"{path}: there is no such firmware", hint=f"known: {LOOKED_FOR}")
+        elif path.suffix == ".zip" or _begins(path, b"PK\x03\x04"):
             archive = Archive(path)
             try:
                 bundle = _from_source(archive, str(path), force)
@@ -113,18 +117,17 @@ def load_bundle(path: str | Path, *, chip: str | None = None, force: bool = Fals
     return bundle
 
 
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(magic)) == magic
+
+
 def named_chip(name: str, where: str = "chip") -> Chip:
     """The chip of that name. Raises `BundleError`, which lists the known ones."""
     chip = CHIPS.get(chip_name(name))
     if chip is None:
         raise BundleError(f"{where}: unknown chip {name!r}", hint=f"known: {known_chips()}")
     return chip
-
-
-def _folder(path: Path) -> Folder:
-    """The folder itself, or its `build/` where only that one holds a bundle (an IDF project)."""
-    here, build = Folder(path), Folder(path / "build")
-    return build if not here.has(FLASHER_ARGS) and build.has(FLASHER_ARGS) else here
 
 
 def _from_source(source: Source, origin: str, force: bool) -> Bundle:
@@ -142,7 +145,9 @@ def _from_source(source: Source, origin: str, force: bool) -> Bundle:
         return _from_merged(
             source.read(images[0]), origin, source.label(images[0]), (source, source.names(".elf"))
         )
-    raise BundleError(f"{origin}: no firmware in it", hint=f"looked for {_LOOKED_FOR}")
+    raise BundleError(
+        f"{origin}: no firmware in it{what_is_there(source)}", hint=f"looked for {LOOKED_FOR}"
+    )
 
 
 # ESP-IDF
@@ -259,7 +264,7 @@ def _elf_names(source: Source) -> list[str]:
 def _from_merged(
     data: bytes, origin: str, label: str, elf: tuple[Source, list[str]] | None
 ) -> Bundle:
-    chip = merged_chip(data, label, _LOOKED_FOR)
+    chip = merged_chip(data, label, LOOKED_FOR)
     table = merged_table(data, label)
     app = None
     boot = boot_partition(table)

@@ -41,6 +41,9 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
         return (self.root / name).is_file()

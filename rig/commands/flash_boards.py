@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import msgspec
 from rich.console import Console
 
@@ -24,8 +23,7 @@ from firmware_flasher.starting import Worker
 from rig.boards import Board, open_board
 from rig.boards.bench import Bench, find_bench
 from rig.boards.flashing import Booted, as_rig_error, attach_console, boot_board, flash_board
-from rig.boards.home import symbols_folder
-from rig.commands.options import holding
+from rig.commands.options import holding, keep_symbols_of
 from rig.console.view import printable
 from rig.errors import BenchError, RigError
 from rig.history import HistoryStore
@@ -76,14 +74,14 @@ def flash(
         report = asyncio.run(
             _interruptible(_one(boards[0], bundle, wishes, worker, verbose=verbose))
         )
-        _keep(bundle)
+        keep_symbols_of(bundle)
         if as_json:
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         else:
             show_one(out, report)
         return 0
     reports = asyncio.run(_interruptible(_several(boards, bundle, wishes, worker)))
-    _keep(bundle)
+    keep_symbols_of(bundle)
     if as_json:
         sys.stdout.write(msgspec.json.encode(reports).decode() + "\n")
     else:
@@ -113,18 +111,6 @@ def _has_port(board: Board) -> bool:
         return board.flash_port is not None
     except RigError:  # by its MAC, and not attached
         return True
-
-
-def _keep(bundle: Bundle) -> None:
-    """The bundle's symbols; a flash is none the worse without them."""
-    if bundle.app is None or (symbols_folder() / f"{bundle.app.elf_sha256}.elf").exists():
-        return
-    from rig.triage.flashed import keep_symbols  # loads a reader of ELF files: only where needed
-
-    try:
-        keep_symbols(bundle)
-    except RigError as error:
-        click.echo(f"rig: the symbols of {bundle.origin} are not kept: {error.message}", err=True)
 
 
 async def _interruptible[T](work: Coroutine[object, object, T]) -> T:

@@ -15,6 +15,7 @@ from rig.boards.lock_file import Holder
 from rig.errors import BenchError, RigError
 
 if TYPE_CHECKING:
+    from firmware_flasher.bundle import Bundle
     from firmware_flasher.conversation import Reset
     from rig.air.client import Radio
     from rig.boards.bench import Bench
@@ -111,3 +112,17 @@ def flash_access(board: Board) -> tuple[FlashPort, Reset | None]:
             hint="name one as `flash` in its bench table",
         )
     return port, board.reset if board.can_reset and port.before == "no-reset" else None
+
+
+def keep_symbols_of(bundle: Bundle) -> None:
+    """Keep a bundle's ELF file for decoding; a flash is none the worse without it."""
+    from rig.boards.home import symbols_folder
+
+    if bundle.app is None or (symbols_folder() / f"{bundle.app.elf_sha256}.elf").exists():
+        return
+    from rig.triage.flashed import keep_symbols  # loads a reader of ELF files: only where needed
+
+    try:
+        keep_symbols(bundle)
+    except RigError as error:
+        click.echo(f"rig: the symbols of {bundle.origin} are not kept: {error.message}", err=True)

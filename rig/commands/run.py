@@ -21,7 +21,7 @@ from rig.boards.flashing import bundle_for
 from rig.campaign.judge import HISTORY_FILE, judge
 from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
-from rig.commands.options import holding, radio_of, wait_option
+from rig.commands.options import holding, keep_symbols_of, radio_of, wait_option
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
@@ -148,6 +148,8 @@ def command(
     benched = find_bench(bench)
     device = open_board(board, benched)
     bundle = _bundle(device, firmware, no_flash)
+    if bundle is not None:
+        keep_symbols_of(bundle)
     folder = new_out(Path("out"), board) if out is None else out
     if (folder / HISTORY_FILE).exists():
         raise BenchError(

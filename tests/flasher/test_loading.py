@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,42 @@ def test_a_platformio_folder_is_put_together_by_its_table(tmp_path: Path, firmwa
 
     assert [region.offset for region in regions] == [0x0, 0x8000, 0xE000, 0x10000]
     assert regions[2].data == b"\xff" * 0x2000  # a stale choice of slots must not survive
+
+
+def platformio(folder: Path, firmware: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "bootloader.bin").write_bytes(firmware.image())
+    (folder / "partitions.bin").write_bytes(firmware.table())
+    (folder / "firmware.bin").write_bytes(firmware.app())
+    return folder
+
+
+def test_a_platformio_project_leads_to_its_one_environment(tmp_path: Path, firmware: Any) -> None:
+    built = platformio(tmp_path / ".pio/build/esp32c3", firmware)
+
+    assert load_bundle(tmp_path).digest == load_bundle(built).digest
+
+
+def test_of_several_environments_one_must_be_named(tmp_path: Path, firmware: Any) -> None:
+    for name in ("debug", "release"):
+        platformio(tmp_path / ".pio/build" / name, firmware)
+
+    with pytest.raises(BundleError, match="several firmwares in it") as caught:
+        load_bundle(tmp_path)
+
+    assert caught.value.hint is not None
+    assert ".pio/build/debug, " in caught.value.hint
+
+
+def test_an_archive_is_known_by_its_first_bytes_too(build: Build, tmp_path: Path) -> None:
+    folder = build()
+    shutil.make_archive(str(tmp_path / "artifact"), "zip", folder)
+    (tmp_path / "artifact.zip").rename(tmp_path / "artifact")
+
+    bundle = load_bundle(tmp_path / "artifact")
+
+    assert bundle.digest == load_bundle(folder).digest
+    assert (bundle.elf, bundle.packed_elf) == (None, b"ELF")
 
 
 def test_a_table_with_giant_ota_data_costs_no_memory(tmp_path: Path, firmware: Any) -> None:
@@ -272,6 +309,24 @@ def test_a_folder_without_firmware_says_what_was_looked_for(tmp_path: Path) -> N
     with pytest.raises(BundleError, match="no firmware in it") as caught:
         load_bundle(tmp_path)
     assert "flasher_args.json" in str(caught.value)
+
+
+def test_an_update_alone_is_told_from_a_firmware(tmp_path: Path, firmware: Any) -> None:
+    (tmp_path / "firmware.ota.bin").write_bytes(firmware.app())
+
+    with pytest.raises(
+        BundleError, match=r"firmware\.ota\.bin is an update for a device that runs"
+    ):
+        load_bundle(tmp_path)
+
+
+def test_of_three_files_the_missing_one_is_named(tmp_path: Path, firmware: Any) -> None:
+    (platformio(tmp_path / "env", firmware) / "partitions.bin").unlink()
+
+    with pytest.raises(
+        BundleError, match=r"bootloader\.bin, firmware\.bin without partitions\.bin"
+    ):
+        load_bundle(tmp_path / "env")
 
 
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
