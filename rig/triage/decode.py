@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ Unwind = Literal["auto", "cfi", "gdb"]
 Unwinder = Literal["cfi", "gdb"]
 GDB_STACKS = 20
 """So many stacks are given to GDB where nobody asked for it."""
+ASKED_ANEW = 2.0
+"""Seconds after which the symbol store is looked into again: one may be added meanwhile."""
+HASHES = 1000
 PRINTED = 2
 """MEPC and RA: what a panic says without its stack memory."""
 
@@ -113,6 +117,7 @@ class Decoder:
         self.force = force
         self.unwind = unwind
         self._by_gdb = 0
+        self._asked: dict[str, tuple[float, Elf | None]] = {}
 
     def decode(self, record: CrashRecord) -> DecodedCrash:
         """Decode one record; never raises on what a board printed."""
@@ -236,6 +241,16 @@ class Decoder:
                 return places
         return []
 
+    def _stored(self, prefix: str) -> Elf | None:
+        """The ELF of the symbol store with a hash; a boot loop asks for the same one for hours."""
+        now = time.monotonic()
+        known = self._asked.get(prefix)
+        if known is None or now - known[0] > ASKED_ANEW:
+            if len(self._asked) > HASHES:
+                self._asked.clear()
+            known = self._asked[prefix] = (now, self.store.find(prefix))
+        return known[1]
+
     def _elf_of(self, record: CrashRecord) -> tuple[Elf | None, tuple[str, ...]]:
         """The ELF to decode with, and what to say about the choice."""
         prefix = record.elf_sha256
@@ -244,7 +259,7 @@ class Decoder:
             for elf in apps:
                 if elf.sha256.startswith(prefix.lower()):
                     return elf, ()
-            if found := self.store.find(prefix):
+            if found := self._stored(prefix):
                 return found, ()
             if not apps:
                 return None, ()
@@ -327,6 +342,8 @@ def log_places(record: CrashRecord) -> dict[int, list[Place]]:
     found: dict[int, list[Place]] = {}
     last: list[Place] = []
     for text in record.text:
+        if " at " not in text and " in ROM" not in text:
+            continue  # no place is said without one of these
         if inlined := _SAID_INLINED.search(text):
             if place := _place(text[inlined.end() :]):
                 last.append(place)

@@ -127,6 +127,9 @@ class Memory:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or database()
+        # What a transaction has seen: nobody else writes while it lasts.
+        self._buckets: dict[str, sqlite3.Row] = {}
+        self._counts: dict[int, int] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
@@ -219,6 +222,8 @@ class Memory:
             return
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            self._buckets.clear()
+            self._counts.clear()
             try:
                 yield
                 self._db.execute("COMMIT")
@@ -259,30 +264,39 @@ class Memory:
                 bool(old["regression"]),
                 self._count(old["id"]),
             )
-        added = self._db.execute(
-            "INSERT INTO bucket(signature, kind) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (name, record.kind),
-        ).rowcount
-        bucket = self._db.execute("SELECT * FROM bucket WHERE signature = ?", (name,)).fetchone()
+        bucket = self._buckets.get(name)
+        added = 0
+        if bucket is None:
+            added = self._db.execute(
+                "INSERT INTO bucket(signature, kind) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (name, record.kind),
+            ).rowcount
+            row = self._db.execute("SELECT * FROM bucket WHERE signature = ?", (name,)).fetchone()
+            bucket = self._buckets[name] = row
         back = bucket["mark"] == "fixed" and holds_fix(firmware, bucket["fixed_in"])
         if old is not None:
             # Decoded better than last time (its ELF came): it moves, it is not counted twice.
             self._db.execute("DELETE FROM occurrence WHERE id = ?", (old["occurrence"],))
             if not self._count(old["id"]) and old["mark"] == "new":
                 self._db.execute("DELETE FROM bucket WHERE id = ?", (old["id"],))
+                self._buckets.pop(old["signature"], None)
+            self._counts.clear()
+        kept = replace(record, core_dump=()) if record.core_dump else record
         self._db.execute(
             "INSERT INTO occurrence(bucket, key, seen, source, line, firmware, board, elf,"
             " regression, frames, record, tasks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 bucket["id"], key, at, source, record.line, firmware, board, record.elf_sha256,
                 int(back), msgspec.json.encode(frames).decode(),
-                msgspec.json.encode(replace(record, core_dump=())).decode(),
+                msgspec.json.encode(kept).decode(),
                 msgspec.json.encode(crash.tasks).decode(),
             ),
         )  # fmt: skip
-        return Remembered(
-            bucket["id"], name, bool(added), False, bucket["mark"], back, self._count(bucket["id"])
+        count = self._counts.get(bucket["id"])
+        count = self._counts[bucket["id"]] = (
+            self._count(bucket["id"]) if count is None else count + 1
         )
+        return Remembered(bucket["id"], name, bool(added), False, bucket["mark"], back, count)
 
     def _count(self, bucket: int) -> int:
         row = self._db.execute("SELECT count(*) FROM occurrence WHERE bucket = ?", (bucket,))
