@@ -35,7 +35,7 @@ from rig.triage import read_log
 KINDS = ("quiet", "mix", "loop", "stack", "varied")
 WANTED_MB_S = 20.0
 WANTED_SECONDS = 30.0
-ROUNDS = 3
+ROUNDS = 7
 
 LINE = re.compile(rb"Guru Meditation|abort\(\) was called|assert failed|Backtrace:|rst:0x")
 QUIET = [

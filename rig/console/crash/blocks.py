@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from rig.console.crash.draft import STACK_LINES, TEXT_LINES, Draft
 from rig.console.crash.events import CrashEvent
-from rig.console.crash.reader import QUIET, CrashReader
+from rig.console.crash.reader import BANNER_TO_RESET, QUIET, CrashReader
 from rig.console.crash.text import matters
 
 _XTENSA = ["PC", "PS", *(f"A{n}" for n in range(16)), "SAR", "EXCCAUSE"]
@@ -31,6 +31,7 @@ def _dump(names: Sequence[str]) -> tuple[Sequence[str], int, re.Pattern[str]]:
     return names, len(rows), re.compile(r" *+\n".join(rows) + " *+")
 
 
+_HEAD = re.compile(r"Core {1,2}(\d) register dump:")
 _DUMPS = {"PC      : 0x": _dump(_XTENSA), "MEPC    : 0x": _dump(_RISCV)}
 """By the first twelve characters of their first row. Source: ESP-IDF `panic_arch.c`."""
 
@@ -44,37 +45,58 @@ def feed_lines(reader: CrashReader, number: int, lines: Sequence[str]) -> list[C
     note, read = reader.note, reader.read
     at, end = 0, len(lines)
     while at < end:
-        if reader.idle:
-            while at < end and not matters(text := lines[at]):
-                note(text)
-                at += 1
-            if at == end:
-                break
-        elif (draft := reader.plain) is not None:
-            took = _dumped(reader, draft, lines, at)
+        text = lines[at]
+        draft = reader.open
+        if draft is not None:
+            took = 0
+            if not text:
+                took = _blank(reader, draft)
+            elif text[8:12] == ": 0x":
+                took = _rows(reader, draft, lines, at)
+            elif text[-14:] == "register dump:":
+                took = _headed(reader, draft, lines, at)
             if took:
                 at += took
                 continue
-        read(number + at, lines[at], events)
+        elif reader.idle:
+            while not matters(text):
+                note(text)
+                at += 1
+                if at == end:
+                    return events
+                text = lines[at]
+        read(number + at, text, events)
         at += 1
     return events
 
 
-def _dumped(reader: CrashReader, draft: Draft, lines: Sequence[str], at: int) -> int:
-    """How many lines from `at` were read in one step; 0 where they are not of that kind."""
-    text = lines[at]
-    if not text and draft.quiet < QUIET:
-        draft.blank()
-        reader.note(text)
-        return 1
-    return _rows(reader, draft, lines, at) if text[8:12] == ": 0x" else 0
+def _blank(reader: CrashReader, draft: Draft) -> int:
+    """An empty line."""
+    if draft.quiet >= QUIET or draft.booted >= BANNER_TO_RESET or not reader.alone:
+        return 0
+    draft.blank()
+    reader.note("")
+    return 1
 
 
-def _rows(reader: CrashReader, draft: Draft, lines: Sequence[str], at: int) -> int:
-    """How many lines from `at` were read as one dump; 0 where they are none."""
+def _headed(reader: CrashReader, draft: Draft, lines: Sequence[str], at: int) -> int:
+    """`Core  0 register dump:` and the rows under it."""
+    head = _HEAD.fullmatch(lines[at]) if at + 1 < len(lines) else None
+    took = _rows(reader, draft, lines, at + 1, lines[at]) if head else 0
+    if took and head and draft.core is None:
+        draft.core = int(head[1])
+    return took + 1 if took else 0
+
+
+def _rows(
+    reader: CrashReader, draft: Draft, lines: Sequence[str], at: int, head: str | None = None
+) -> int:
+    """How many lines from `at` were read as one dump, under its `head`; 0 where they are none."""
+    if draft.ended or not reader.alone:
+        return 0
     dump = _DUMPS.get(lines[at][:12])
     if dump is None:
-        return _stack(reader, draft, lines, at)
+        return 0 if head else _stack(reader, draft, lines, at)
     names, count, form = dump
     if draft.registers or draft.dumped:
         return 0
@@ -83,7 +105,7 @@ def _rows(reader: CrashReader, draft: Draft, lines: Sequence[str], at: int) -> i
     if match is None:
         return 0
     draft.add_registers(dict(zip(names, match.groups(), strict=True)))
-    _keep(reader, draft, rows)
+    _keep(reader, draft, rows if head is None else [head, *rows])
     return count
 
 

@@ -170,13 +170,20 @@ def stack(reader: CrashReader, line: Line) -> bool:
 
 
 def _elf(reader: CrashReader, line: Line) -> bool:
-    if "elf file" not in line.low or not (match := forms.ELF_SHA.search(line.text)):
+    sha = _elf_in(line.text)
+    if sha is None:
         return False
     draft = reader.open
     if draft is not None and not forms.APP_SHA.search(line.text):
-        draft.elf = match["sha"]
+        draft.elf = sha
         draft.touched()
     return True
+
+
+@lru_cache(REMEMBERED)
+def _elf_in(text: str) -> str | None:
+    match = forms.ELF_SHA.search(text)
+    return match["sha"] if match else None
 
 
 def _core_dump(reader: CrashReader, line: Line) -> bool:

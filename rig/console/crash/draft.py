@@ -92,9 +92,12 @@ class Draft:
         self.went_on = self.quiet = 0
 
     def blank(self) -> None:
-        """An empty line was read: it belongs to the text, and is no evidence."""
-        self.quiet += 1
-        if len(self.text) < TEXT_LINES:
+        """An empty line was read: no evidence of anything."""
+        if self.booted:
+            self.booted += 1
+        else:
+            self.quiet += 1
+        if not self.ended and len(self.text) < TEXT_LINES:
             self.text.append("")
 
     @property

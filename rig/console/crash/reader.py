@@ -79,14 +79,19 @@ class CrashReader:
         )
 
     @property
-    def plain(self) -> Draft | None:
-        """The open crash, where nothing but its own dumps is awaited."""
+    def alone(self) -> bool:
+        """Whether nothing but the open crash is awaited, and nothing special of that."""
         draft = self.open
-        if draft is None or draft.ended or draft.open_line is not None or draft.special:
-            return None
-        if self.pending is not None or self.failure is not None or self._check is not None:
-            return None
-        return draft
+        return not (
+            draft is None
+            or draft.open_line is not None
+            or draft.dumping
+            or draft.previous_boot
+            or draft.decoded_only
+            or self.pending is not None
+            or self.failure is not None
+            or self._check is not None
+        )
 
     def note(self, text: str) -> None:
         """Remember a line that is known not to matter, as context of the next crash."""
