@@ -163,7 +163,10 @@ def _serial_ports() -> Finding:
         return Finding("serial ports", "limited", "none attached", hint)
     denied = [port for port in ports if not os.access(port, os.R_OK | os.W_OK)]
     if denied:
-        hint = "sudo usermod -aG dialout $USER, then log in again"
+        hint = (
+            "sudo usermod -aG dialout $USER, then log in again; or a udev rule: "
+            'SUBSYSTEM=="tty", ATTRS{idVendor}=="303a", TAG+="uaccess"'
+        )
         return Finding("serial ports", "limited", f"no permission: {', '.join(denied)}", hint)
     return Finding("serial ports", "ok", ", ".join(ports))
 
@@ -211,6 +214,7 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _air,
     lambda: _tool("tcpdump", "a second witness of the rig's own captures", "tcpdump"),
     _serial_ports,
+    lambda: _tool("uhubctl", "boards on USB hubs switched off and on (rig power)", "uhubctl"),
     lambda: _tool("gdb-multiarch", "RISC-V stacks unwound by gdb", "gdb-multiarch"),
     lambda: _tool("llvm-symbolizer", "faster decoding of many addresses", "llvm"),
 )
