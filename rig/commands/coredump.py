@@ -143,7 +143,11 @@ def _decode(board: str, dump: KeptDump, decoder: Decoder) -> DecodedCrash | None
 def _lines(decoded: DecodedCrash | None) -> list[str]:
     if decoded is None:
         return ["  not decoded here; esp-coredump info_corefile --core-format raw does"]
-    return [
-        *(f"  {frame}" for frame in decoded.frames if decoded.decoded),
-        *(f"  {note}" for note in decoded.notes),
-    ]
+    what = f"  {decoded.record.kind}: {decoded.panic}" if decoded.panic else ""
+    lines = [what] if what else []
+    lines += [f"  {frame}" for frame in decoded.frames if decoded.decoded]
+    for task in decoded.tasks:
+        if not task.crashed:
+            lines.append(f"  task {task.name or task.handle}:")
+            lines += [f"    {frame}" for frame in task.frames]
+    return lines + [f"  {note}" for note in decoded.notes]

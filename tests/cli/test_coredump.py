@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import struct
 import zlib
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from rig import cli
+
+ROOT = Path(__file__).parents[2]
 
 Capsys = pytest.CaptureFixture[str]
 AT, SIZE = 0x3F0000, 0x10000
@@ -48,6 +52,22 @@ def test_a_core_dump_is_saved_as_it_lies_in_flash(home: Path, capsys: Capsys) ->
     assert (said["file"], said["bytes"], said["whole"]) == ("virtual-coredump.bin", 824, True)
     assert Path("virtual-coredump.bin").read_bytes() == dump()
     assert path.read_bytes()[AT : AT + 824] == dump()
+
+
+def test_it_is_decoded_with_the_elf_that_it_names(home: Path, capsys: Capsys) -> None:
+    (elf,) = (ROOT / "fixtures" / "firmware" / "v0.6.1").rglob("*.elf")
+    with elf.open("rb") as file:
+        table_of = ELFFile(file).get_section_by_name(".symtab")
+        (closing,) = table_of.get_symbol_by_name("httpd_sess_close")
+    made = runpy.run_path(str(ROOT / "tests" / "triage" / "core_dumps.py"))
+    pc = closing["st_value"] + 4
+    task = made["Task"](0x3FC92000, "httpd", {"MEPC": pc, "SP": 0x3FC93000}, 0x3FC93000, bytes(64))
+    sha = hashlib.sha256(elf.read_bytes()).hexdigest()
+    put(home, made["core_dump"]([task], elf_sha256=sha[:16], panic="assert failed: f"))
+    assert cli.run(["coredump", "virtual", "--elf", str(elf)]) == 0
+    said = capsys.readouterr().out
+    assert "coredump: assert failed: f" in said
+    assert "httpd_sess_close at " in said
 
 
 def test_it_is_erased_once_it_is_saved_and_then_there_is_none(home: Path, capsys: Capsys) -> None:
