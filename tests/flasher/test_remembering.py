@@ -146,3 +146,28 @@ async def test_of_a_merged_image_only_what_the_device_changed_is_written(
 
     assert board.flash.read_bytes()[: len(image.read_bytes())] == image.read_bytes()
     assert (result.written, result.sent) == (1, 0x6000)
+
+
+async def test_a_board_that_fell_silent_is_switched_off_and_on_before_the_next_attempt(
+    board: Any, build: Build, firmware: Any, memory: Path, hasty_esptool: None
+) -> None:
+    bundle = load_bundle(build(files={"speaker.bin": firmware.app(filling=CODE)}))
+    board.wire.silent_after = 180_000
+    told: list[str] = []
+
+    async def power_cycle() -> None:
+        told.append("power")
+        board.wire.silent_after = None
+
+    async def reset(*, download: bool = False) -> None:
+        told.append("download" if download else "run")
+        if download:
+            await board.reset(download=True)
+
+    result = await flash(
+        bundle, port_of(board), reset=reset, power_cycle=power_cycle, memory=memory
+    )
+
+    assert told == ["download", "power", "download", "run"]
+    assert (result.retries, result.verified) == (1, 3)
+    assert torn(memory) == []
