@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,24 +148,32 @@ async def _flash(
     booting: Callable[[], contextlib.AbstractContextManager[object]],
 ) -> Report:
     """Hold a board, flash it, see it boot. Raises `RigError`."""
+    async with holding(board, f"rig flash {bundle.origin}", wait=wishes.wait):
+        with _passing_history() as store:
+            async with board, attach_console(board, store) as console:
+                result = await flash_board(
+                    board,
+                    bundle,
+                    store,
+                    console,
+                    on_event=on_event,
+                    verify=wishes.verify,
+                    erase_all=wishes.erase_all,
+                    force=wishes.force,
+                    worker=worker,
+                )
+                with booting():
+                    booted = await _boot(board, store, wishes)
+                return flashed(board, bundle, result, booted)
+
+
+@contextlib.contextmanager
+def _passing_history() -> Iterator[HistoryStore]:
+    """A history for the time of a flash: its file has no name any more, so no kill leaves it."""
     with tempfile.TemporaryDirectory(prefix="rig-flash-") as folder:
-        async with holding(board, f"rig flash {bundle.origin}", wait=wishes.wait):
-            with HistoryStore(Path(folder) / "history.jsonl") as store:
-                async with board, attach_console(board, store) as console:
-                    result = await flash_board(
-                        board,
-                        bundle,
-                        store,
-                        console,
-                        on_event=on_event,
-                        verify=wishes.verify,
-                        erase_all=wishes.erase_all,
-                        force=wishes.force,
-                        worker=worker,
-                    )
-                    with booting():
-                        booted = await _boot(board, store, wishes)
-                    return flashed(board, bundle, result, booted)
+        store = HistoryStore(Path(folder) / "history.jsonl")
+    with store:
+        yield store
 
 
 async def _boot(board: Board, store: HistoryStore, wishes: Wishes) -> Booted | None:
