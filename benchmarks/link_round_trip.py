@@ -158,6 +158,7 @@ def main() -> int:
             n = given.trips if not pause else given.trips // 4
             direct: list[float] = []
             through: list[float] = []
+            spent = cpu(link)
             for _ in range(4):  # in turns, so that both meet the same load
                 direct += trips(direct_port, n // 4, pause)
                 through += trips(link_port, n // 4, pause)
@@ -167,6 +168,10 @@ def main() -> int:
             added = statistics.median(through) - statistics.median(direct)
             good = good and added <= WANTED_MS
             print(f"  added    median {added:.3f} ms (wanted: at most {WANTED_MS})")
+            own = (cpu(link) - spent) / n * 1_000
+            print(
+                f"  of it    {own:.3f} ms a trip is the link's own CPU; the rest is the scheduler's"
+            )
         before = cpu(link)
         rate = audio(link_port, given.seconds)
         share = (cpu(link) - before) / given.seconds
