@@ -10,35 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, Self
 
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig import __version__
 from rig.air.airspace import Airspace
 from rig.air.client import Radio
-from rig.boards.base import Address, Board, Dialler, Dials
+from rig.boards.base import Board, Dialler
 from rig.boards.flashing import attach_console, boot_board, flash_board
-from rig.boards.mdns import announced, local_address
 from rig.campaign.judge import HISTORY_FILE
+from rig.campaign.reach import Reach
 from rig.console.capture import Capture
 from rig.errors import BoardError, RigError, ServerError
 from rig.faults import all_faults
 from rig.history import Entry, HistoryStore, now_ns, wall_anchor
 from rig.history import events as ev
-from rig.link import Link, Listening, Reception
+from rig.link import Link
 from rig.scenarios import Lacking, Scenario, Stage
 from rig.scenarios.device import Device
 from rig.scenarios.learning import learn, own_messages
 from rig.scenarios.stage import Sockets
 from rig.servers import ScriptedServer, ServerKind, Unable
 from rig.servers.engine import check_installed
-from rig.servers.played import PlayedServer
 
 BACK_S = 30.0
 """How long a board may take to be in service again after a crash."""
@@ -47,14 +45,6 @@ RECORD_S = 3.0
 
 Told = Callable[[str], None]
 """Hears in a few words what goes on, for a progress line."""
-
-
-class _Linked(TypedDict):
-    """What all links of a session have in common."""
-
-    board: str
-    numbers: Iterator[int]
-    swallow: frozenset[str]
 
 
 class Crashed(Exception):
@@ -104,7 +94,6 @@ class Session:
         self._plan = plan or {}
         self._tell = on_progress
         self._stack = contextlib.AsyncExitStack()
-        self._numbers: Iterator[int] = itertools.count(1)
         self._crash = asyncio.Event()
         self._crashes = 0
         self._records = 0
@@ -112,13 +101,12 @@ class Session:
         self._chosen = server
         self._seconds = seconds
         self._generation = generation
-        self._kind: ServerKind = server or "scripted"
-        self._servers: dict[ServerKind, ScriptedServer] = {}
+        self._reach = Reach(
+            board.name, self.history, self._stack, swallow=swallow, kind=server or "scripted"
+        )
         self._own_messages: bool | None = None
         """Whether it sends client/time by itself since its last boot; None: not looked at."""
-        self._address: Address | None = None
-        self._reception: Reception | None = None
-        self._air = Airspace(board.name, self._place, self.history, out, radio)
+        self._air = Airspace(board.name, self._reach.place, self.history, out, radio)
 
     # -- its life ---------------------------------------------------------------------------
 
@@ -212,62 +200,21 @@ class Session:
             )
         )
         dials = self.board.dials if isinstance(self.board, Dialler) else None
-        if dials is not None:
-            await self._receive(dials)
-        elif booted.address is None:
-            raise BoardError(
-                f"{self.board.name} has no address: nothing can be dialled",
-                hint="give its `address` in bench.toml",
-            )
-        self._address = booted.address
+        await self._reach.open(booted.address, dials)
         await self._stack.enter_async_context(self._air)
-        await self._use(self._kind)
-
-    async def _receive(self, dials: Dials) -> None:
-        """Listen for a device that dials, and announce that."""
-        host = str(local_address(dials.interface).ip)
-        place = Listening(host, dials.port)
-        self._reception = Reception(place, self.history.append, **self._linked())
-        await self._stack.enter_async_context(self._reception)
-        port = self._reception.address[1]
-        await self._stack.enter_async_context(announced("sendspin-rig", host, port))
-
-    async def _use(self, kind: ServerKind) -> None:
-        """Let this kind of server play from here on."""
-        self._kind = kind
-        if kind in self._servers:
-            return
-        link = await self._stack.enter_async_context(self.new_link())
-        made = PlayedServer(link) if kind == "reference" else ScriptedServer(link)
-        self._servers[kind] = await self._stack.enter_async_context(made)
-
-    def _place(self) -> tuple[str, int] | None:
-        return (self._address.host, self._address.port) if self._address else None
+        await self._reach.use(self._reach.kind)
 
     def new_link(self) -> Link:
         """Another link to the device, its connections numbered on; whoever asked closes it.
 
         A device that dials has one place to dial to: always the same link.
         """
-        if self._reception is not None:
-            return self._reception
-        if self._address is None:
-            raise BoardError(f"{self.board.name} is not prepared yet", hint="await prepare() first")
-        return Link(self._address, self.history.append, **self._linked())
-
-    def _linked(self) -> _Linked:
-        return _Linked(
-            board=self.board.name,
-            numbers=self._numbers,
-            swallow=frozenset(name.replace("-", "_") for name in self._swallow),
-        )
+        return self._reach.new_link()
 
     @property
     def server(self) -> ScriptedServer:
         """The server in front of the device; there once the board is prepared."""
-        if self._kind not in self._servers:
-            raise BoardError(f"{self.board.name} is not prepared yet", hint="await prepare() first")
-        return self._servers[self._kind]
+        return self._reach.server
 
     def stage(self, *, cycle: int = 1, salt: str = "") -> Stage:
         """A stage on this session, with a random source made from the seed, `salt` and cycle."""
@@ -319,7 +266,7 @@ class Session:
         outcome: Literal["done", "aborted", "lacking"] = "aborted"
         reason: str | None = "interrupted"
         try:
-            await self._use(self._chosen or scenario.server)
+            await self._reach.use(self._chosen or scenario.server)
             if self._crash.is_set():  # when nothing was played
                 await self._recover()
             await self._look(scenario)
