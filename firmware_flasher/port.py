@@ -15,6 +15,8 @@ from firmware_flasher.errors import PortDenied, PortMissing, UsageError
 BEFORE = ("default-reset", "usb-reset", "no-reset", "no-reset-no-sync")
 AFTER = ("hard-reset", "soft-reset", "no-reset", "no-reset-stub", "watchdog-reset")
 MAX_BAUD = 5_000_000
+ESPRESSIF = 0x303A
+"""Espressif's USB vendor id."""
 
 _SCHEMES = ("socket", "rfc2217", "spy", "alt", "hwgrep", "cp2110")
 
@@ -117,8 +119,14 @@ def denied(path: Path) -> PortDenied:
     return PortDenied(
         f"port {path}: no permission to open it ({_owner(path)})",
         hint=f"join its group: sudo usermod -aG {_group(path)} $USER, then log in again; or a udev "
-        'rule: SUBSYSTEM=="tty", ATTRS{idVendor}=="303a", TAG+="uaccess"',
+        f'rule: SUBSYSTEM=="tty", ATTRS{{idVendor}}=="{_usb_vendor(path)}", TAG+="uaccess"',
     )
+
+
+def _usb_vendor(path: Path) -> str:
+    """The USB vendor of the port's adapter in hexadecimal; Espressif's where it has none."""
+    ports = {port.device: port.vid for port in list_ports.comports()}
+    return f"{ports.get(str(path)) or ESPRESSIF:04x}"
 
 
 def _owner(path: Path) -> str:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from firmware_flasher.errors import PortDenied, PortMissing, UsageError
 from firmware_flasher.port import SerialPort, check_port, denied, device_path, holders
@@ -97,3 +99,14 @@ def test_a_port_nobody_holds_has_no_holder() -> None:
     assert holders(os.ttyname(slave)) == ()
     os.close(master)
     os.close(slave)
+
+
+def test_the_udev_rule_names_the_adapter_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = ListPortInfo("/dev/ttyUSB0")  # made: no adapter is attached here
+    adapter.vid = 0x10C4
+    monkeypatch.setattr(list_ports, "comports", lambda: [adapter])
+
+    known, unknown = denied(Path("/dev/ttyUSB0")), denied(Path("/dev/ttyX"))
+
+    assert 'ATTRS{idVendor}=="10c4"' in str(known)
+    assert 'ATTRS{idVendor}=="303a"' in str(unknown)
