@@ -50,6 +50,6 @@ class CrashRecord:
     text: tuple[str, ...] = ()
     """The crash's own lines as printed, colours stripped (bounded)."""
     core_dump: tuple[str, ...] = ()
-    """The base64 lines of a core dump that was printed with it (bounded)."""
+    """The base64 lines of a core dump that was printed with it (bounded; gone once decoded)."""
     frames: tuple[str, ...] = ()
     """Symbolised frames, where the log itself carries them (sanitizer reports)."""

@@ -30,6 +30,8 @@ FRAMES = 64
 """No stack is followed further."""
 STACK = 64 * 1024
 """Bytes of a stack that are looked at."""
+LOST = 5
+"""After so many core dumps that its process did not survive, no more are tried."""
 KEPT = 64
 """So many core dumps are remembered, for logs that repeat one."""
 _NAME_AT = 52
@@ -100,6 +102,7 @@ class CoreReader:
         self._timeout = timeout
         self._worker: subprocess.Popen[bytes] | None = None
         self._known: dict[bytes, CoreDump] = {}
+        self._lost = 0
 
     def read(self, lines: Sequence[str]) -> CoreDump:
         """What the base64 lines of a core dump hold."""
@@ -116,6 +119,8 @@ class CoreReader:
         return found
 
     def _ask(self, raw: bytes) -> _Answer:
+        if self._lost >= LOST:
+            return _Answer(error=f"its reader was lost to {LOST} core dumps before it")
         try:
             worker = self._started()
             assert worker.stdin is not None
@@ -123,9 +128,11 @@ class CoreReader:
             worker.stdin.flush()
             line = self._answer(worker)
         except OSError as error:
+            self._lost += 1
             self.close()
             return _Answer(error=f"its reader could not be started: {error.strerror or error}")
         if line is None:
+            self._lost += 1
             self.close()
             return _Answer(error=f"reading it took more than {self._timeout:g} s, or ended badly")
         try:

@@ -153,7 +153,8 @@ class Decoder:
         """The same, with what its core dump says."""
         if core.error is not None:
             note = f"its core dump was not read: {core.error}"
-            return replace(crash, notes=(*crash.notes, note))
+            record = replace(crash.record, core_dump=())
+            return replace(crash, record=record, notes=(*crash.notes, note))
         record = _completed(crash.record, core)
         tables = symbols.index().frames if symbols is not None and core.arch == "riscv" else []
         stacks = tuple(
@@ -278,13 +279,14 @@ class Decoder:
 
 
 def _completed(record: CrashRecord, core: CoreDump) -> CrashRecord:
-    """A record with what only its core dump knows."""
+    """A record with what only its core dump knows, and without the dump's lines."""
     crashed = core.tasks[0] if core.tasks and core.tasks[0].crashed else None
     registers = {} if crashed is None else crashed.registers
     pc = registers.get("MEPC", registers.get("PC"))
     address = core.exception.get("EXCVADDR")
     return replace(
         record,
+        core_dump=(),  # megabytes, where a session holds hundreds of crashes
         chip=record.chip or core.chip,
         arch=record.arch or core.arch,
         task=record.task or (crashed.name if crashed is not None else None),

@@ -73,6 +73,7 @@ def test_a_core_dump_tells_every_task_and_its_stack(
     assert [f.function for f in crash.tasks[1].frames][:2] == [CLOSING[3], CLOSING[2]]
     assert crash.frames == crash.tasks[0].frames
     assert crash.panic == "assert failed: f a.c:1 (x)"
+    assert crash.record.core_dump == ()
     assert (crash.record.kind, crash.record.task, crash.record.chip) == (
         "coredump",
         "httpd",
@@ -164,6 +165,15 @@ def test_a_reader_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = reader.read(["AAAA" * 12])
     assert found.error is not None
     assert "took more than" in found.error
+
+
+def test_after_some_core_dumps_that_nobody_survives_no_more_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    reader = CoreReader(timeout=5)
+    said = [reader.read([f"AAA{n}" * 12]).error for n in range(7)]
+    assert "lost to 5" in str(said[-1])
 
 
 def test_a_reader_that_dies_costs_one_core_dump(dump: bytes) -> None:

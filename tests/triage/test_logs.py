@@ -205,6 +205,29 @@ def test_mutated_logs_raise_nothing() -> None:
     survive(1500, seed=1)
 
 
+def test_long_lines_are_not_remembered() -> None:
+    from rig.console.crash import bodies, boots, heads, prepare, reader, text
+
+    def kept() -> int:
+        """Lines held in caches that hold thousands."""
+        caches = [
+            found
+            for module in (bodies, boots, heads, prepare, reader, text)
+            for found in vars(module).values()
+            if hasattr(found, "cache_info") and found.cache_info().maxsize > 1024
+        ]
+        assert caches
+        return sum(cache.cache_info().currsize for cache in caches)
+
+    before = kept()
+    for number in range(20):
+        words = f"n{number}" * 1500
+        log = f"{words}\nGuru Meditation Error: Core  0 panic'ed ({words}). \nrst:0xc ({words})\n"
+        for _ in read_log(io.BytesIO(log.encode())):
+            pass
+    assert kept() == before
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_million_mutated_logs_raise_nothing_and_memory_stays_flat() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rig.console.crash import chips, forms
 from rig.console.crash.draft import DUMP_CHARS, FRAMES, STACK_LINES
 from rig.console.crash.line import Handler, Line
-from rig.console.crash.text import REMEMBERED
+from rig.console.crash.text import LIKE
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -17,7 +17,7 @@ _ESPHOME_TYPES = {"interrupt wdt": "int_wdt", "task wdt": "task_wdt", "abort": "
 _TELLING = frozenset({"PC", "MEPC", "EXCCAUSE", "EXCVADDR", "MCAUSE", "MTVAL"})
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LIKE)
 def _dumped_core(text: str) -> int | None:
     match = forms.DUMP.search(text)
     return int(match["core"]) if match else None
@@ -180,7 +180,7 @@ def _elf(reader: CrashReader, line: Line) -> bool:
     return True
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LIKE)
 def _elf_in(text: str) -> str | None:
     match = forms.ELF_SHA.search(text)
     return match["sha"] if match else None

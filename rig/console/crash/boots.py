@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rig.console.crash import chips, forms
 from rig.console.crash.line import Handler, Line
-from rig.console.crash.text import REMEMBERED
+from rig.console.crash.text import LIKE
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -21,7 +21,7 @@ def _banner(reader: CrashReader, line: Line) -> bool:
     return found
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LIKE)
 def _banner_in(text: str) -> tuple[bool, str | None]:
     """Whether this is a ROM's banner, and the chip that it names."""
     if not forms.BANNER.match(text):
@@ -36,7 +36,7 @@ def _reset(reader: CrashReader, line: Line) -> bool:
     return found is not None
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LIKE)
 def _reset_in(text: str) -> tuple[int, str | None, int | None, str | None] | None:
     """Code and name of the reset, value and name of the strapping."""
     if not (match := forms.RESET.match(text)):

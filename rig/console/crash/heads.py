@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rig.console.crash import bodies, chips, forms
 from rig.console.crash.draft import Draft
 from rig.console.crash.line import Handler, Line
-from rig.console.crash.text import REMEMBERED, bracketed
+from rig.console.crash.text import LIKE, bracketed
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -125,7 +125,7 @@ def _panicked(reader: CrashReader, line: Line) -> bool:
     return True
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(LIKE)
 def _panic_in(text: str, body: str) -> tuple[str, int | None, str | None] | None:
     """Kind, core and reason of a panic's first line, or of what is left of it."""
     core = reason = None

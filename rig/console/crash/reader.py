@@ -11,7 +11,7 @@ from rig.console.crash.draft import TEXT_LINES, Draft
 from rig.console.crash.events import Began, CrashEvent, Finished, Reset, Warned
 from rig.console.crash.line import Line
 from rig.console.crash.prepare import prepare
-from rig.console.crash.text import matters, ordinary, shown
+from rig.console.crash.text import LIKE, matters, ordinary, shown
 from rig.console.crash.watchdog import Pending
 from rig.history.crash import CrashRecord
 
@@ -33,7 +33,7 @@ LONGEST = 8_192
 _CONTINUING = frozenset({"coredump", "heap_corruption"})
 
 
-@lru_cache(1024)
+@lru_cache(LIKE)
 def _uptime_in(text: str) -> int | None:
     """Milliseconds since boot, where a log record says them."""
     match = forms.UPTIME.search(text)

@@ -16,6 +16,10 @@ REMEMBERED = 8192
 """Crash loops print the same lines for hours: what follows from a text is worked out once."""
 SHORT = 512
 """Longer lines are not remembered."""
+LIKE = 256
+"""So many lines of one form are remembered, of any length that is read."""
+BEFORE = 1024
+"""Characters kept of a longer line from before a crash."""
 
 _COLOUR = re.compile(
     r"(?:\x1b|\x9b|␛|←|\\x1b|\\u001b|\\u241b|\\033|\\e|#033|ESC|\^\[)\[[0-9;?]*[A-Za-z]"
@@ -127,10 +131,16 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text).rstrip()
 
 
-@lru_cache(REMEMBERED)
 def shown(text: str) -> str:
     """A raw line as a terminal shows it: what a carriage return overwrote is gone."""
+    return _shown(text) if len(text) <= SHORT else _show(text[:BEFORE])
+
+
+def _show(text: str) -> str:
     return clean(text.rstrip("\r").rpartition("\r")[2])
+
+
+_shown = lru_cache(REMEMBERED)(_show)
 
 
 def body(text: str) -> str:
