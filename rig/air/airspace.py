@@ -79,6 +79,11 @@ class Airspace:
             await self._start_capture()
         return self._air
 
+    @property
+    def has_access_point(self) -> bool:
+        """Whether the bench names the access point that the board is on."""
+        return self._radio is not None and bool(self._radio.hostapd or self._radio.hotspot)
+
     def flow(self, conn: int) -> Flow:
         """The ports of the rig's connection `conn`. Raises `FaultError` for one not known."""
         flow = self._flows.get(conn)

@@ -253,14 +253,15 @@ class Stage:
         if self.air is not None:
             await self.air.heal()
 
-    async def need_air(self) -> None:
-        """Raises `Lacking` when no fault on packets can be made here."""
+    async def need_air(self) -> Airspace:
+        """The air, open. Raises `Lacking` when no fault on packets can be made here."""
         if self.air is None:
             raise Lacking("there is no air around this board")
         try:
             await self.air.open()
         except FaultError as error:
             raise Lacking(f"no faults on packets: {error.message}; {error.hint or ''}") from error
+        return self.air
 
     def need_talk(self) -> None:
         """Raises `Lacking` when the board cannot be made to talk by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rig.boards.virtual.board import VirtualBoard
 from rig.errors import BenchError
 from rig.history import History
 from rig.history.events import AirFault, FaultSeen, Packet
@@ -88,6 +90,44 @@ def test_a_choice_of_faults_is_made_proven_and_healed(lab: Any, tmp_path: Path) 
         if isinstance(e, AirFault)
     ]
     assert states == ["up", "proven", "over"] * 3
+    assert lab.traces() == before
+
+
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_a_board_of_the_bench_in_a_namespace_of_its_own_is_tested_just_so(
+    lab: Any, tmp_path: Path
+) -> None:
+    """All that the rig is told is a console and an address; the link has another name."""
+    rig = [sys.executable, "-m", "rig"]
+    before = lab.traces()
+    subprocess.run([*rig, "flash", "virtual", str(FIRMWARE)], capture_output=True, check=True)
+    board = VirtualBoard("virtual")
+    try:
+        told = asyncio.run(board.status())
+        for line in (f"{told['interface']} down", f"{told['interface']} name other", "other up"):
+            lab.sh(f"ip link set {line}")
+        bench = tmp_path / "bench.toml"
+        bench.write_text(
+            f'[boards.device]\nconsole = "{told["uart"]}"\naddress = "{told["address"]}"\n'
+            'talk = "talk {n}\\n"\n'
+        )
+        scenarios = ["forged-rst", "roam", "--cycles", "1"]
+        done = subprocess.run(
+            [*rig, "run", *scenarios, "--board", "device", "--bench", str(bench), "--json"]
+            + ["--out", str(tmp_path / "out")],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        asyncio.run(board.unplug())
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = {
+        f["fault"]: f["seen"] for s in json.loads(done.stdout)["scenarios"] for f in s["faults"]
+    }
+    assert seen == {"rst-forged": 2, "recycle": 1, "link-down": 1}
     assert lab.traces() == before
 
 
