@@ -44,6 +44,47 @@ async def _stall_behind_greeting(stage: Stage, a: Connection) -> None:
     await stage.strike("stall", a)
 
 
+async def recycled_in_full(stage: Stage, fault: str) -> None:
+    """The full recipe: two stalls, both connections are ended by `fault`, a third one waits."""
+    a, b = await stalled_pair(stage)
+    await stage.talk(3)
+    c = await _waiting(stage)
+
+    async def drop() -> None:
+        await stage.strike(fault, a)
+        await stage.step()
+        await stage.strike(fault, b)
+
+    await stage.strike("recycle", c, act=drop)
+    await _hold(stage, c)
+
+
+async def recycled_by_swap(stage: Stage, fault: str) -> None:
+    """One stall: the connection is ended by `fault`, another one waits."""
+    a = await stalled(stage)
+    c = await _waiting(stage)
+
+    async def drop() -> None:
+        await stage.strike(fault, a)
+
+    await stage.strike("recycle", c, act=drop)
+    await _hold(stage, c)
+
+
+async def _waiting(stage: Stage) -> Connection:
+    """A connection that asked for its upgrade while the server task is stalled."""
+    c = await stage.connect(upgrade=False)
+    c.ask_upgrade()
+    await stage.step()
+    return c
+
+
+async def _hold(stage: Stage, c: Connection) -> None:
+    if await c.wait_upgrade(DIAL_S) == 101:
+        await stage.hold(c)
+    await stage.settle()
+
+
 async def succeeded(stage: Stage, end: Callable[[], Awaitable[object]]) -> None:
     """A connection ends on the device's side, and a new server's takes its socket number: proven.
 
