@@ -27,6 +27,8 @@ from rig.errors import BenchError, BoardError
 _SHELL = frozenset("|&;<>()$`*?[#~=\n")
 """What only a shell understands. Without it the program is started itself: then it is the one that
 dies with the rig, and not a shell before it."""
+RESTART_S = 0.5
+"""How long a program that ended by itself stays down."""
 END_S = 2.0
 """How long a program may take to end by itself after SIGTERM."""
 _PR_SET_PDEATHSIG = 1
@@ -168,15 +170,21 @@ class ProcessBoard:
         self._watch = asyncio.create_task(self._told(self._process, output))
 
     async def _told(self, process: asyncio.subprocess.Process, output: int) -> None:
-        """Say on the console that it ended, and how."""
+        """Say on the console that it ended by itself, and how; then start it again, as a board
+        that crashed reboots."""
         try:
             code = await process.wait()
             how = f"with {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+            if self._process is not process:
+                return  # the rig ended it
             os.set_blocking(output, False)
             with contextlib.suppress(BlockingIOError):
-                os.write(output, f"\nprocess {process.pid} ended {how}\n".encode())
+                os.write(output, f"\nprocess ended {how} (pid {process.pid})\n".encode())
         finally:
             os.close(output)
+        await asyncio.sleep(RESTART_S)
+        if self._process is process:
+            await self._start()
 
     async def _end(self) -> None:
         process, self._process = self._process, None

@@ -7,7 +7,7 @@ from typing import Any
 from rig.checks.connections import follow
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
-from rig.history.events import Boot, ConnectionClosed, Frame, ResetAsked
+from rig.history.events import Boot, ConnectionClosed, CrashBegan, Frame, ResetAsked
 
 HELD_UP_US = 10_000_000
 """How long a frame may be held up on its way (closed window, silence): 10 s."""
@@ -50,7 +50,7 @@ def client_id_stable(history: Judged) -> Outcome:
     source="invariants 7 and 19: client_transmitted in client/time is esp_timer, us since boot",
 )
 def uptime_never_falls(history: Judged) -> Outcome:
-    """`client_transmitted` only rises, but over a boot banner (or a reset the rig asked for).
+    """`client_transmitted` only rises, but over a boot, a crash or a reset that was asked for.
 
     On one connection it rises strictly; between connections, whose bytes may be held up by the
     network or by a fault, a fall of more than `HELD_UP_US` is a reboot that nobody told of.
@@ -58,9 +58,9 @@ def uptime_never_falls(history: Judged) -> Outcome:
     latest: tuple[int, int] | None = None
     by_conn: dict[int, tuple[int, int]] = {}
     seen = 0
-    for entry, _ in follow(history, Boot, ResetAsked):
+    for entry, _ in follow(history, Boot, ResetAsked, CrashBegan):
         event = entry.event
-        if isinstance(event, Boot | ResetAsked):
+        if isinstance(event, Boot | ResetAsked | CrashBegan):
             latest = None
             by_conn.clear()
         elif isinstance(event, ConnectionClosed):

@@ -14,7 +14,7 @@ class CrashRecord:
 
     kind: str
     """panic, abort, assert, stack_overflow, heap_corruption, int_wdt, task_wdt, brownout, rtc_wdt,
-    cpp_terminate, stack_smash, memprot, coredump, ubsan, sanitizer, boot_failure."""
+    cpp_terminate, stack_smash, memprot, coredump, ubsan, sanitizer, process, boot_failure."""
     line: int
     """1-based line of the log where its first evidence stands."""
     reason: str | None = None

@@ -37,6 +37,7 @@ _KINDS = {
     "heap_corruption": "heap corruption",
     "stack_smash": "stack smashing",
     "cpp_terminate": "C++ terminate",
+    "process": "process ended",
     "memprot": "memory protection",
     "boot_failure": "boot failure",
     "coredump": "core dump",

@@ -11,6 +11,7 @@ from rig.history.crash import CrashRecord
 SPECIFIC = (
     "heap_corruption", "stack_smash", "stack_overflow", "cpp_terminate", "memprot", "ubsan",
     "sanitizer", "brownout", "task_wdt", "int_wdt", "assert", "abort", "panic", "coredump",
+    "process",
 )  # fmt: skip
 """Kinds, most specific first: a crash is named after the first of these that it shows."""
 

@@ -44,6 +44,8 @@ TERMINATE = re.compile(
     r"| recursively|(?= after)|(?= without)|(?=\W*$))",
     _I,
 )
+PROCESS_ENDED = re.compile(r"process ended (?:by SIG[A-Z0-9]+|with [1-9]\d*) \(pid \d+\)")
+"""What a board of kind `process` prints when its program ended by itself, and not well."""
 WHAT = re.compile(r"^\s*what\(\):\s*(?P<what>.*)", _I)
 CHECK_FAILED = re.compile(
     r"ESP_ERROR_CHECK failed: esp_err_t (?:0x[0-9a-f]+|-?\d+)(?: \(\w+\))?", _I

@@ -49,6 +49,14 @@ def _terminate(reader: CrashReader, line: Line) -> bool:
     return True
 
 
+def _process(reader: CrashReader, line: Line) -> bool:
+    if not forms.PROCESS_ENDED.fullmatch(line.text):
+        return False
+    draft = reader.crash("process", line)
+    draft.reason = draft.reason or line.text
+    return True
+
+
 def _undefined(reader: CrashReader, line: Line) -> bool:
     if not (match := forms.UNDEFINED.search(line.text)):
         return False
@@ -337,6 +345,7 @@ TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("stack overflow in",), _overflow),
     (("stack smashing",), _smashed),
     (("terminate called",), _terminate),
+    (("process ended",), _process),
     (("undefined behav",), _undefined),
     (("error_check failed",), _check_failed),
     (("assert",), _assert),

@@ -50,7 +50,7 @@ _NEEDLES = (
     "guru med", "panic", "abort() was", "called at pc", "assert", "stack overflow in", "canary",
     "smashing", "corrupt heap", "brownout det", "watchdog got", "task_wdt", "tasks currently",
     "crash detected", "esp32.crash", "dump", "ktrace", "decoding stack", "mepc", "exc", "mcause",
-    "terminate c",
+    "terminate c", "process ended",
     "error_check f", "sanitizer", "runtime err", "undefined behav", "fatal e", "rst:0x", "esp-rom:",
     "ets j", "rebooting", "elf file", "app version", "failure", "flash read", "csum err",
     "invalid head", "bootable", "checksum fail", "protection fault", "wdt timeout",
