@@ -12,7 +12,8 @@ import msgspec
 from rig.campaign.judge import HISTORY_FILE
 from rig.errors import BenchError
 from rig.history import History
-from rig.report.sequence import WIRE, as_fields, as_html, line, steps
+from rig.history.events import ConnectionOpened
+from rig.report.sequence import WIRE, as_fields, as_html, folded, line, steps
 
 
 @click.command(name="wire")
@@ -27,13 +28,20 @@ def command(run: Path, connection: int | None, page: Path | None, as_json: bool)
     rig wire out/20260101-120000-virtual
     rig wire out/20260101-120000-virtual --connection 3
     rig wire out/20260101-120000-virtual --html wire.html
+
+    Media that follow each other are shown as one line; --json has them all.
     """
     path = run / HISTORY_FILE if run.is_dir() else run
     if not path.exists():
         raise BenchError(
             f"no history at {path}", hint="name the folder that `rig run` printed as `out`"
         )
-    shown = steps(History(path).only(*WIRE), connection=connection)
+    history = History(path)
+    if connection is not None:
+        _find(history, connection)
+    shown = steps(history.only(*WIRE), connection=connection)
+    if not as_json:
+        shown = folded(shown)
     if page is not None:
         try:
             with page.open("w", encoding="utf-8") as file:
@@ -51,3 +59,17 @@ def command(run: Path, connection: int | None, page: Path | None, as_json: bool)
         else:
             text = line(step, width=width)
             click.echo(click.style(text, fg="red") if step.loud and colour else text)
+
+
+def _find(history: History, connection: int) -> None:
+    """Raises `BenchError` for a connection that is not in the history."""
+    last = 0
+    for entry in history.only(ConnectionOpened):
+        if isinstance(entry.event, ConnectionOpened):
+            last = entry.event.conn
+            if last == connection:
+                return
+    there = f"they are numbered from 1 to {last}" if last else "there is none in it"
+    raise BenchError(
+        f"there is no connection {connection} in this run", hint=f"{there}; `rig wire` shows all"
+    )

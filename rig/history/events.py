@@ -503,7 +503,7 @@ class AudioFared(Event):
     conn: int
     seconds: float
     chunks: int
-    """Chunks that left for the device."""
+    """Chunks that left for the device; where they are sealed and not told, frames of any kind."""
     late: int | None = None
     """Of these, chunks that left after the time at which they were to be heard."""
     lost: int | None = None

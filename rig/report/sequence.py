@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rig.history import Entry, Event
@@ -28,6 +29,7 @@ WIRE: tuple[type[Event], ...] = (
     ev.FaultAsked,
     ev.FaultSeen,
     ev.Held,
+    ev.AudioFared,
     ev.CrashBegan,
     ev.Boot,
     ev.ScenarioStarted,
@@ -52,8 +54,11 @@ class Step:
 def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterator[Step]:
     """The steps of a history, or of one connection with all that concerns every one of them."""
     start: int | None = None
+    inbound: set[int] = set()
     for entry in opened(entries):
         conn = getattr(entry.event, "conn", None)
+        if isinstance(entry.event, ev.ConnectionOpened) and entry.event.dialled_by == "device":
+            inbound.add(entry.event.conn)
         if connection is not None and conn not in (None, connection):
             continue
         told = _told(entry.event)
@@ -61,6 +66,8 @@ def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterato
             continue
         start = entry.event.t if start is None else start
         arrow, words, loud = told
+        if conn in inbound and isinstance(entry.event, ev.UpgradeAsked | ev.UpgradeAnswered):
+            arrow = "left" if arrow == "right" else "right"
         yield Step(entry.n, (entry.event.t - start) / 1e6, conn, arrow, words, loud)
 
 
@@ -80,10 +87,37 @@ def opened(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield held
 
 
+def folded(shown: Iterable[Step]) -> Iterator[Step]:
+    """The steps with media that follow each other, the same way on one connection, as one."""
+    first: Step | None = None
+    count = size = 0
+
+    def run() -> Step | None:
+        if first is None or count == 1:
+            return first
+        return replace(first, words=f"binary, {count} of them ({size} B)")
+
+    for step in shown:
+        media = re.fullmatch(r"binary \((\d+) B\)", step.words)
+        if media and first is not None and (step.conn, step.arrow) == (first.conn, first.arrow):
+            count, size = count + 1, size + int(media[1])
+            continue
+        if (done := run()) is not None:
+            yield done
+        first = None
+        if media:
+            first, count, size = step, 1, int(media[1])
+        else:
+            yield step
+    if (done := run()) is not None:
+        yield done
+
+
 def _told(event: Event) -> tuple[Arrow, str, bool] | None:
     match event:
-        case ev.ConnectionOpened(server_id=server, peer=peer):
-            return "mark", f"opened to {peer} as {server}", False
+        case ev.ConnectionOpened(server_id=server, peer=peer, dialled_by=who):
+            way = "from" if who == "device" else "to"
+            return "mark", f"opened {way} {peer} as {server}", False
         case ev.UpgradeAsked():
             return "right", "GET (upgrade)", False
         case ev.UpgradeAnswered(status=status):
@@ -110,6 +144,9 @@ def _told(event: Event) -> tuple[Arrow, str, bool] | None:
             return "mark", f"fault {fault}", True
         case ev.FaultSeen(fault=fault, how=how):
             return "mark", f"fault {fault} seen: {how}", True
+        case ev.AudioFared(chunks=chunks, late=late, lost=lost):
+            told = ["unknown" if each is None else f"{each}" for each in (late, lost)]
+            return "mark", f"audio: {chunks} chunks, late {told[0]}, lost {told[1]}", False
         case ev.Held(within_s=within):
             return "mark", f"only waited on from here, {within:g} s", False
         case _:

@@ -33,6 +33,8 @@ class _Stream:
     born_ns: int
     since_ns: int
     sealed: bool = False
+    told: bool = False
+    """Whether what is sealed is told as well."""
     chunks: int = 0
     late: int = 0
     lost: int = 0
@@ -110,7 +112,11 @@ class LoadWatch:
 
 
 def _take(stream: _Stream, frame: Frame) -> None:
-    if frame.type in CLEAR_IN_NOISE:
+    if frame.sealed is not None:
+        stream.sealed, stream.told = False, True  # the server told what was in its seal
+    elif stream.told and frame.opcode == "binary":
+        return
+    if frame.type in CLEAR_IN_NOISE and not stream.told:
         stream.sealed = True
     elif frame.opcode == "binary" and frame.sender == "server":
         _chunk(stream, frame)

@@ -7,8 +7,10 @@ import json
 from click.testing import CliRunner
 
 from rig.commands.wire import command
+from rig.errors import BenchError
 from rig.history import Entry, HistoryStore
 from rig.history import events as ev
+from rig.history.store import encode
 from rig.report.sequence import line, steps
 
 
@@ -74,3 +76,42 @@ def test_no_line_is_wider_than_the_terminal_nor_obeyed_by_it():
     text = line(step, width=80)
     assert len(text) <= 80
     assert "\x1b" not in text
+
+
+def test_a_connection_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    done = CliRunner().invoke(command, [str(_run(tmp_path)), "--connection", "9"])
+    assert isinstance(done.exception, BenchError)
+    assert "no connection 9" in done.exception.message
+    assert "from 1 to 2" in done.exception.hint
+
+
+def test_media_that_follow_each_other_are_one_line_and_json_has_them_all(tmp_path):
+    folder = _run(tmp_path)
+    with (folder / "history.jsonl").open("ab") as file:
+        for n in range(5):
+            frame = ev.Frame(
+                t=(7 + n) * 1_000_000, conn=1, sender="server", opcode="binary", size=100
+            )
+            file.write(encode(Entry(7 + n, frame)))
+    text = CliRunner().invoke(command, [str(folder)]).output
+    assert "binary, 5 of them (500 B)" in text
+    assert text.count("binary") == 1
+    lines = CliRunner().invoke(command, [str(folder), "--json"]).output.splitlines()
+    assert sum("binary" in each for each in lines) == 5
+
+
+def test_of_a_device_that_dialled_the_upgrade_goes_the_other_way():
+    opened = ev.ConnectionOpened(
+        t=0,
+        conn=1,
+        board="b",
+        server_id="s",
+        epoch_us=0,
+        local="l",
+        peer="p",
+        dialled_by="device",
+    )
+    asked = ev.UpgradeAsked(t=1, conn=1)
+    answered = ev.UpgradeAnswered(t=2, conn=1, status=101)
+    told = steps(Entry(n, event) for n, event in enumerate((opened, asked, answered), 1))
+    assert [step.arrow for step in told] == ["mark", "left", "right"]

@@ -132,3 +132,17 @@ def test_each_report_begins_anew_and_memory_is_bounded(told: Told) -> None:
     assert told.report().chunks == 3 * KEPT
     assert told.watch.report(1, over=True) is None
     assert not told.watch._streams
+
+
+def test_sealed_audio_whose_inside_is_told_is_known(told: Told) -> None:
+    told.text("device", "client/init", 1)
+    for n, due in enumerate((500, 525, 600)):
+        told.add(Frame(t=n * MS, conn=1, sender="server", opcode="binary", size=4825, head="ff"))
+        head = media(EPOCH + due * 1_000, b"").hex()
+        inside = Frame(
+            t=n * MS, conn=1, sender="server", opcode="binary", size=4809, head=head, sealed=9
+        )
+        told.add(inside)
+    fared = told.report()
+    assert fared.lost == 2
+    assert fared.late == 0
