@@ -115,8 +115,8 @@ def show_one(console: Console, report: Report) -> None:
 def show_table(console: Console, reports: Sequence[Report]) -> None:
     """Several boards: one table, and below it each error with the next step."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("board", "state", "chip", "MAC", "written", "of bytes", "seconds", "address"):
-        right = title in ("written", "of bytes", "seconds")
+    for title in ("board", "state", "chip", "MAC", "written", "s", "address"):
+        right = title in ("written", "s")
         table.add_column(title, overflow="fold", justify="right" if right else "left")
     for report in reports:
         table.add_row(*_cells(report))
@@ -132,11 +132,13 @@ def show_table(console: Console, reports: Sequence[Report]) -> None:
 
 def _cells(report: Report) -> list[str]:
     if report.error is not None:
-        return [escape(printable(report.board)), "[bold red]failed[/]", *["-"] * 6]
+        return [escape(printable(report.board)), "[bold red]failed[/]", *["-"] * 5]
     state = "booted" if report.booted else "flashed"
     if report.verified < report.written + report.skipped:
         state += ", NOT verified"
-    cells = [report.chip or "-", report.mac or "-", str(report.sent), str(report.size)]
-    cells += [f"{report.seconds:.1f}", report.address or "-"]
+    chip = (report.chip or "-").partition(" (")[0]
+    address = (report.address or "-").removeprefix("ws://").partition("/")[0]
+    written = f"{report.sent} of {report.size}"
+    cells = [chip, report.mac or "-", written, f"{report.seconds:.1f}", address]
     board = escape(printable(report.board))
     return [board, f"[green]{state}[/]", *(escape(printable(cell)) for cell in cells)]
