@@ -43,7 +43,7 @@ def test_a_board_that_comes_up_in_download_mode_is_reset_once_more(
     assert "booted" in capsys.readouterr().out
 
 
-def test_where_resets_do_not_help_power_does_and_without_it_the_error_says_so(
+def test_a_board_that_no_reset_brings_out_is_said_to_be_stuck(
     bench: Callable[..., None], capsys: Capsys
 ) -> None:
     stuck = f"{RIG} reset virtual --download"
@@ -52,8 +52,12 @@ def test_where_resets_do_not_help_power_does_and_without_it_the_error_says_so(
     said = capsys.readouterr().err
     assert "kit is stuck in download mode after reset" in said
     assert "let go of its BOOT button" in said
+
+
+@pytest.mark.long
+def test_where_resets_do_not_help_power_does(bench: Callable[..., None], capsys: Capsys) -> None:
     bench(
-        stuck,
+        f"{RIG} reset virtual --download",
         f'[boards.kit.power]\non = "{RIG} power virtual on"\noff = "{RIG} power virtual off"\n',
     )
     assert cli.run(FLASH) == 0

@@ -15,9 +15,11 @@ import threading
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from firmware_flasher.messages import ChipFound, ChipInfo
 from rig import cli
 from rig.boards import open_board
 from rig.boards.nvs_partition import Contents, Value, blob, make_nvs, read_nvs, string
@@ -111,48 +113,19 @@ def test_other_keys_stay_the_firmware_is_untouched_and_a_second_call_writes_noth
     assert path.read_bytes() == after
 
 
-def test_what_was_derived_from_the_former_network_is_taken_out(
-    flash: Callable[..., Path],
-) -> None:
-    wifi = "nvs.net80211"
-    old = {
-        (wifi, "sta.ssid"): blob(b"\x03\0\0\0old".ljust(36, b"\0")),
-        (wifi, "opmode"): Value("u8", 1),
-    }
-    old |= {(wifi, "sta.pmk"): blob(b"p" * 32), (wifi, "sta.pswd"): blob(b"q" * 64)}
-    path = flash(old)
-    assert cli.run(WORDS) == 0
-    found = nvs_of(path)
-    assert set(found.values) == {(wifi, "sta.ssid"), (wifi, "opmode"), (wifi, "sta.pswd")}
-    content = found.values[wifi, "sta.pswd"].content
-    assert isinstance(content, bytes)
-    assert len(content) == 64  # as this firmware had it
-
-
-def test_a_firmwares_own_namespace_is_named_in_the_bench_or_by_options(
-    flash: Callable[..., Path], capsys: Capsys
-) -> None:
-    path = flash()
-    assert (
-        cli.run([*WORDS, "--namespace", "app", "--ssid-key", "net", "--passphrase-key", "p"]) == 0
-    )
-    found = nvs_of(path).values
-    assert found["app", "net"] == string("lab")
-    assert found["app", "p"] == string(SECRET)
-    assert found["app", "volume"] == Value("u8", 30)
-
-
 def test_the_phrase_is_nowhere_but_in_the_flash(flash: Callable[..., Path], home: Path) -> None:
     path = flash()
     seen: list[str] = []
+    said = b""
     with subprocess.Popen(
         [sys.executable, "-m", "rig", *WORDS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        while process.poll() is None:
-            seen += _command_lines()
         assert process.stdout is not None
         assert process.stderr is not None
-        said = process.stdout.read() + process.stderr.read()
+        for line in process.stderr:  # one for each thing that the flasher does
+            said += line
+            seen += _command_lines()
+        said += process.stdout.read()
     assert process.returncode == 0, said
     assert any("firmware_flasher.worker" in line for line in seen)  # else nothing was looked at
     assert SECRET not in "".join(seen)
@@ -209,14 +182,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def error(capsys: Capsys, *more: str) -> str:
-    capsys.readouterr()
-    assert cli.run([*WORDS, *more]) in (2, 3)
-    said = capsys.readouterr().err
-    assert SECRET not in said
-    return said
-
-
 def keys_table() -> bytes:
     """The fixture's table with `nvs_keys` in it, without the MD5 row."""
     row = struct.Struct("<2sBBII16sI")
@@ -224,24 +189,56 @@ def keys_table() -> bytes:
     return b"".join(row.pack(b"\xaa\x50", k, s, at, n, name, 0) for k, s, at, n, name in rows)
 
 
+class Read:
+    """Stands for the flasher's `read_flash`: a flash in memory, and no way to write it."""
+
+    def __init__(self, nvs: bytes, table: bytes, **parts: bytes) -> None:
+        content = bytearray(b"\xff" * (1 << 17))
+        for at, data in ((0x8000, table), (NVS, nvs), (0xF000, parts.get("keys", b""))):
+            content[at : at + len(data)] = data
+        self._content = bytes(content)
+
+    async def __call__(self, _port: object, **how: Any) -> bytes:
+        how["on_event"](ChipFound(ChipInfo("esp32c3", "ESP32-C3", "v0.4", "7e:df:a1:00:00:01", 1)))
+        return self._content[how["offset"] : how["offset"] + how["size"]]
+
+
+def ciphertext() -> bytes:
+    image = bytearray(make_nvs(Contents(OTHERS, ("app", "phy"), 2), SIZE))
+    image[64:4096] = random.Random(2).randbytes(4032)
+    return bytes(image)
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (Read(ciphertext(), TABLE.read_bytes()), "'nvs' is encrypted"),
+        (Read(b"", keys_table(), keys=b"key material"), "'nvs' is encrypted"),
+        (Read(random.Random(3).randbytes(SIZE), TABLE.read_bytes()), "something else than NVS"),
+        (Read(b"", b""), "no partition table at 0x8000: the flash is blank"),
+        (Read(b"", b"\0" * 64), "no partition table at 0x8000: other bytes are there"),
+    ],
+)
 def test_what_cannot_be_provisioned_is_one_error_and_nothing_is_written(
+    read: Read, words: str, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rig.boards.flash_content.read_flash", read)
+    Path("bench.toml").write_text("[boards.kit]\nconsole = 'x'\nflash = 'socket://x:1'\n")
+    assert cli.run(["provision", "kit", *WORDS[2:]]) == 3
+    said = capsys.readouterr().err
+    assert words in said
+    assert SECRET not in said
+
+
+def test_a_partition_that_is_not_there_is_named_with_those_that_are(
     flash: Callable[..., Path], capsys: Capsys
 ) -> None:
-    cipher = bytearray(make_nvs(Contents(OTHERS, ("app", "phy"), 2), SIZE))
-    cipher[64:4096] = random.Random(2).randbytes(4032)
-    for path_of, words in (
-        (lambda: flash(bytes(cipher)), "'nvs' is encrypted"),
-        (lambda: flash(b"", table=keys_table(), xF000=b"key material"), "'nvs' is encrypted"),
-        (lambda: flash(random.Random(3).randbytes(SIZE)), "holds something else than NVS"),
-        (lambda: flash(table=b"\xff" * 0xC00), "no partition table at 0x8000: the flash is blank"),
-    ):
-        path = path_of()
-        before = path.read_bytes()
-        assert words in error(capsys)
-        assert path.read_bytes() == before
-        assert cli.run(["unplug", "virtual"]) == 0
-    flash()
-    assert "has no NVS partition 'nvs2'" in error(capsys, "--partition", "nvs2")
+    before = flash().read_bytes()
+    assert cli.run([*WORDS, "--partition", "nvs2"]) == 3
+    said = capsys.readouterr().err
+    assert "has no NVS partition 'nvs2'" in said
+    assert "'nvs' at 0x9000" in said
+    assert flash().read_bytes() == before
 
 
 def test_what_is_missing_is_said_before_the_board_is_touched(
