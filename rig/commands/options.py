@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from rig.boards.base import Board, FlashPort
-from rig.boards.lock_file import Holder
 from rig.errors import BenchError, RigError
 
 if TYPE_CHECKING:
     from firmware_flasher.bundle import Bundle
     from firmware_flasher.conversation import Reset
     from rig.air.client import Radio
+    from rig.boards.base import Board, FlashPort
     from rig.boards.bench import Bench
+    from rig.boards.lock_file import Holder
 
 Command = Callable[..., Any]
 
