@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from rig.errors import BenchError
 from rig.history import Event, now_ns
-from rig.history.events import ServerWarned
+from rig.history.events import Sender, ServerWarned
+from rig.servers.unsealed import Heard, Unsealed, listen_in
 
 TEXT_BOUND: Final = 500
 """Characters kept of a warning: it may quote what the device sent."""
@@ -85,6 +86,11 @@ class _Warnings(logging.Handler):
 _warnings = _Warnings()
 
 
+def _listener() -> Heard | None:
+    engine = _speaking.get()
+    return engine.heard if engine is not None and engine.unsealed else None
+
+
 class Engine:
     """One server of aiosendspin, with an identity of its own: to a device it is one server.
 
@@ -121,12 +127,15 @@ class Engine:
         self.server: Any = None
         """The `SendspinServer`, once started."""
         self._runner: Any = None
+        self.unsealed: list[Unsealed] = []
+        """Its connections whose plaintext is recorded."""
         self._context = contextvars.copy_context()
         self._context.run(_speaking.set, self)
 
     def start(self, clock: Clock) -> None:
         """Make the server. It neither listens nor dials by itself."""
         _warnings.attach()
+        listen_in(aiosendspin("noise.session").NoiseSession, _listener)
         self.server = self._module.SendspinServer(
             asyncio.get_running_loop(),
             self.identity,
@@ -136,6 +145,11 @@ class Engine:
             allow_unencrypted=self.allow_unencrypted,
             clock=clock,
         )
+
+    def heard(self, sender: Sender, plaintext: bytes, ciphertext: bytes) -> None:
+        """It sealed or opened something, on one of its connections."""
+        for each in self.unsealed:
+            each.heard(sender, plaintext, ciphertext)
 
     async def listen(self) -> int:
         """Listen on 127.0.0.1 for a device that dials: the port. Not announced anywhere."""

@@ -24,6 +24,7 @@ from rig.servers.engine import Clock, Engine, aiosendspin, check_installed
 from rig.servers.line import Entrance, Front, Unable
 from rig.servers.performing import Performer, ReferencePerformer
 from rig.servers.scripted import ScriptedServer
+from rig.servers.unsealed import Unsealed
 
 GREETING_S: Final = 0.5
 """How long aiosendspin may take to answer the device's opening message, if only at the gate."""
@@ -165,6 +166,8 @@ class PlayedConnection(Connection):
         self._stirred: asyncio.Event = asyncio.Event()
         self._gate.on_held = self._stirred.set
         self._ended = False
+        self._unsealed = Unsealed(door.wire, self._happened_inside)
+        engine.unsealed.append(self._unsealed)
         super().__init__(
             door.wire,
             b"",
@@ -370,6 +373,7 @@ class PlayedConnection(Connection):
 
     def _happened(self, entry: Entry) -> None:
         super()._happened(entry)
+        self._unsealed.take(entry)
         self._stirred.set()
         if self.line.closed and not self._ended:
             self._ended = True

@@ -11,14 +11,18 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from rig.errors import ServerError
-from rig.history import Event
+from rig.history import Entry, Event
 from rig.servers.engine import Clock, Engine, aiosendspin
 from rig.servers.line import Front, Relayed
 from rig.servers.performing import ReferencePerformer
+from rig.servers.unsealed import Unsealed
 from rig.servers.vault import Vault
 
 EPOCH_US: Final = 2_000_000_000_000_000
 """The server's clock at the host's boot, in us: 63 years, so that no device's uptime is near it."""
+
+MOST_HEARD: Final = 8
+"""Connections, the newest, of which it records what is sealed."""
 
 
 class ReferenceServer:
@@ -111,7 +115,14 @@ class ReferenceServer:
         self._stirred.set()
 
     def _joined(self, relay: Relayed) -> None:
-        relay.wire.on_event = self._stir
+        unsealed = Unsealed(relay.wire, self._stir)
+        self._engine.unsealed = [*self._engine.unsealed[-MOST_HEARD:], unsealed]
+
+        def happened(entry: Entry) -> None:
+            unsealed.take(entry)
+            self._stir()
+
+        relay.wire.on_event = happened
 
     async def _until(self, connected: bool) -> None:
         """Wait until `connected`. aiosendspin tells of no device's being ready, but it is ready

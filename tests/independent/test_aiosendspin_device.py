@@ -91,15 +91,27 @@ async def test_it_plays_what_the_scripted_server_seals(link: Link, device: Any) 
     assert any(pcm)
 
 
-async def test_aiosendspin_serves_it_sealed_and_the_tap_sees_only_the_opening_in_the_clear(
+async def test_aiosendspin_serves_it_sealed_and_what_it_seals_is_recorded(
     record: Any, link: Link, device: Any
 ) -> None:
     async with ReferenceServer(link) as server:
         assert await server.connect() == device.client.identity.peer_id
-    clear = [frame.type for frame in record.of(ev.Frame) if frame.opcode == "text"]
-    assert clear[:2] == ["client/init", "server/init"]
-    assert "client/hello" not in clear
-    assert "server/hello" not in clear
+    frames = record.of(ev.Frame)
+    clear = [frame.type for frame in frames if frame.opcode == "text" and frame.sealed is None]
+    assert clear == ["client/init", "server/init", "noise/handshake", "noise/handshake"]
+    inside = [frame for frame in frames if frame.sealed is not None]
+    assert [frame.type for frame in inside][:3] == [
+        "server/hello",
+        "client/hello",
+        "server/activate",
+    ]
+    for frame in inside:
+        carrier = record.events[frame.sealed - 1]
+        assert (carrier.opcode, carrier.sender, carrier.conn) == (
+            "binary",
+            frame.sender,
+            frame.conn,
+        )
     assert verdict(record, "opening_first") is Verdict.PASS
 
 
