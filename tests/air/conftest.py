@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,7 @@ class Tcpdump:
 
     def start(self, interface: str = f"{LINK}0") -> None:
         """Returns once it listens."""
+        self._end = ("127.0.0.1" if interface == "lo" else DEVICE, 9)
         self._process = subprocess.Popen(
             ["tcpdump", "-i", interface, "-n", "-U", "--immediate-mode", "-w", str(self.path)],
             stderr=subprocess.PIPE,
@@ -159,11 +161,22 @@ class Tcpdump:
         return sh(f"tcpdump -n -S -e -r {self.path}").splitlines()
 
     def stop(self) -> None:
-        """End it."""
+        """End it, once it has written what came: it is behind on a busy machine."""
         if self._process is not None:
+            self._wait_for_a_last_packet()
             self._process.terminate()
             self._process.communicate(timeout=10)
             self._process = None
+
+    def _wait_for_a_last_packet(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            try:
+                last.sendto(b"the last packet", self._end)
+            except OSError:
+                return  # the link is down
+        deadline = time.monotonic() + 5
+        while b"the last packet" not in self.path.read_bytes() and time.monotonic() < deadline:
+            pass
 
     def __enter__(self) -> Tcpdump:
         return self

@@ -115,7 +115,7 @@ def kill_many(lab: Any, folder: Path, times: int) -> None:
 def test_kills_at_random_moments_leave_nothing_after_the_next_start(
     lab: Any, tmp_path: Path
 ) -> None:
-    kill_many(lab, tmp_path / "captures", 6)
+    kill_many(lab, tmp_path / "captures", 4)
 
 
 @pytest.mark.long
@@ -137,7 +137,7 @@ def children(pid: int) -> set[int]:
     return found - {pid}
 
 
-def kill_a_run(lab: Any, out: Path, rng: random.Random) -> None:
+def kill_a_run(out: Path, rng: random.Random, latest: float) -> None:
     """A whole run with faults on packets, on the virtual board, killed at a random moment."""
     rig = [sys.executable, "-m", "rig"]
     faults = ["run", "half-open", "roam", "forged-rst", "--faults", "rate,arp-hole,packet-delay"]
@@ -147,7 +147,7 @@ def kill_a_run(lab: Any, out: Path, rng: random.Random) -> None:
         stderr=subprocess.DEVNULL,
     )
     with contextlib.suppress(subprocess.TimeoutExpired):
-        running.wait(rng.uniform(0.5, 15))
+        running.wait(rng.uniform(0.5, latest))
     others = children(running.pid)
     who = rng.choice(["rig", "helper", "both"])
     if who != "rig":
@@ -166,11 +166,11 @@ def kill_a_run(lab: Any, out: Path, rng: random.Random) -> None:
     subprocess.run([*rig, "boards"], capture_output=True, timeout=60, check=True)
 
 
-def kill_runs(lab: Any, tmp_path: Path, times: int, seed: int) -> None:
+def kill_runs(lab: Any, tmp_path: Path, times: int, seed: int, latest: float = 15) -> None:
     rng = random.Random(seed)
     before = lab.traces()
     for number in range(times):
-        kill_a_run(lab, tmp_path / f"out-{number}", rng)
+        kill_a_run(tmp_path / f"out-{number}", rng, latest)
         deadline = time.monotonic() + 10  # a board that is unplugged ends in its own time
         while (now := lab.traces()) != before and time.monotonic() < deadline:
             pass
@@ -180,7 +180,7 @@ def kill_runs(lab: Any, tmp_path: Path, times: int, seed: int) -> None:
 def test_a_killed_run_leaves_neither_faults_nor_a_board_on_the_host(
     lab: Any, tmp_path: Path
 ) -> None:
-    kill_runs(lab, tmp_path, 1, 6)
+    kill_runs(lab, tmp_path, 1, 6, latest=5)
 
 
 @pytest.mark.long
