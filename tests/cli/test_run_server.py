@@ -42,6 +42,7 @@ def test_a_good_device_passes_with_every_fault_seen(
     assert {len(server_id) for server_id in ids} == {43}, "X25519 keys in base64url: aiosendspin's"
 
 
+@pytest.mark.long
 def test_the_use_after_free_is_found_by_a_real_server_too(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ async def test_it_is_served_and_judged_like_any_other(
 ) -> None:
     board = PlainBoard("player", PlainSettings(dials="lo:0"))
     out = tmp_path / "out"
-    async with Session(board, out, server="reference", seconds=4) as session:
+    async with Session(board, out, server="reference", seconds=3) as session:
         await session.prepare()
         dialling.set_result(await _announced(session.new_link().address[1]))  # type: ignore[attr-defined]
         await session.play(get_scenario("rst-anywhere"), cycles=1)

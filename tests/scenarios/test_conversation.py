@@ -27,7 +27,7 @@ async def test_a_good_device_goes_through_it(
     board = VirtualBoard("virtual", VirtualSettings(home=tmp_path / "home", namespace=False))
     out = tmp_path / "out"
     try:
-        async with Session(board, out, seed=3, server=kind, seconds=6) as session:
+        async with Session(board, out, seed=3, server=kind, seconds=4) as session:
             await session.prepare(load_bundle(FIRMWARE / "v0.7.0"))
             await session.play(get_scenario("conversation"), cycles=1)
             session.outcome = "done"
