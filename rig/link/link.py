@@ -110,6 +110,14 @@ class Link:
         via: Literal["link", "direct"],
     ) -> Wire:
         """Number a connection, record it and put the tap on it."""
+        try:
+            local, peer = _text(sock.getsockname()), _text(sock.getpeername())
+        except OSError as error:  # reset already, by a device that crashed just now
+            sock.close()
+            raise ServerError(
+                f"the device ended the connection as soon as it had accepted it: {error.strerror}",
+                hint="see the serial log of the run",
+            ) from error
         conn = next(self.numbers)
         t = now_ns()
         opened = ConnectionOpened(
@@ -118,8 +126,8 @@ class Link:
             board=self.board,
             server_id=f"rig-{conn}" if server_id is None else server_id,
             epoch_us=EPOCH_BASE_US + conn * EPOCH_STEP_US if epoch_us is None else epoch_us,
-            local=_text(sock.getsockname()),
-            peer=_text(sock.getpeername()),
+            local=local,
+            peer=peer,
             via=via,
             dialled_by="device" if self.inbound else "server",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from rig.history.events import (
     UpgradeAsked,
 )
 from rig.link import Link
+from rig.link import link as link_module
 
 pytestmark = pytest.mark.anyio
 
@@ -334,3 +336,20 @@ async def test_upgrade_without_hello_asks_and_then_keeps_silent(
     await record.wait(Frame)
     assert there.quiet()
     assert [frame.sender for frame in record.of(Frame)] == ["device"]
+
+
+async def test_a_connection_that_is_reset_at_once_is_one_clear_error(
+    link: Link, device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial = link_module._connect
+
+    async def and_be_reset(*arguments: Any) -> socket.socket:
+        sock: socket.socket = await dial(*arguments)
+        there = await device.accept()
+        there.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.sock.close()
+        return sock
+
+    monkeypatch.setattr(link_module, "_connect", and_be_reset)
+    with pytest.raises(ServerError, match="as soon as it had accepted it"):
+        await link.dial()
