@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -121,6 +122,7 @@ class PlayedServer(ScriptedServer):
         if self._past >= COLLECT_EVERY:
             self._past = 0
             gc.collect()
+            _give_back()
 
     async def retired(self) -> None:
         """Wait until the servers of past connections have closed (at most `CLOSE_S` each)."""
@@ -386,6 +388,15 @@ class PlayedConnection(Connection):
         if self.engine.server is not None:
             self.engine.call(self.engine.server.disconnect_from_client, self._url)
             self._retire(self.engine)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, where the C library can (glibc's `malloc_trim`).
+
+    Audio is encoded in threads, each with an arena of its own that keeps what was freed.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _unable(what: str) -> Unable:
