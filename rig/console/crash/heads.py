@@ -158,7 +158,7 @@ def _canary(reader: CrashReader, line: Line) -> bool:
         return False
     draft = reader.crash("stack_overflow", line)
     draft.task = draft.task or (match["task"] or "").strip() or None
-    if draft.reason in (None, "Unhandled debug exception"):
+    if (draft.reason or "").lower() in ("", "unhandled debug exception"):
         draft.reason = "Stack canary watchpoint triggered"
     if draft.evidence[:1] == ["panic"]:
         draft.evidence[0] = "stack_overflow"

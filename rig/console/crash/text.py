@@ -34,9 +34,13 @@ _STAMP = r"\d{1,2}:\d{2}:\d{2}(?:[.,:]\d{1,9})?"
 _DATE = (
     r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}(?:[-/.]\d{2,4})?|[A-Z][a-z]{2} +\d{1,2})"
 )
+_SYSLOG = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
 _PREFIX = re.compile(
     r"\s*(?:"
-    r">+|\|(?=\s)|`{1,3}"  # Markdown
+    r">+|\|(?=\s)|`{1,3}|[*-](?=\s)"  # Markdown
+    r"|--+>|\d{10}\.\d{3,9}(?=\s)|\[ *\d+\.\d{3,9}\]"  # PlatformIO, serial loggers, dmesg
+    rf"|(?:{_SYSLOG}|\d{{4}}-\d\d-\d\dT{_STAMP}\S*) [\w.-]+ [\w.@/-]+(?:\[\d+\])?:(?=\s)"
+    r"|[A-Za-z][\w.-]* *\|(?=\s)"  # docker compose
     rf"|\[?(?:{_DATE}[ T]+)?{_STAMP}(?:Z|[+-]\d\d:?\d\d)?\]?(?:\s*->)?"  # log hosts, IDEs
     rf"|\[{_DATE}[^\]]*\]"
     r"|(?:INFO|WARNING|ERROR|DEBUG)(?=\s)"  # the esphome command line

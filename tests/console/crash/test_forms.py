@@ -163,10 +163,16 @@ def test_a_log_without_a_crash_has_none(lines: list[str], boot: list[str], prefi
 
 
 @SLOW
-@given(crash=made.xtensa_panic(), width=st.integers(60, 120))
-def test_a_terminal_that_wraps_lines_loses_no_frame(crash: Any, width: int) -> None:
+@given(
+    crash=made.xtensa_panic(),
+    width=st.integers(60, 120),
+    prefix=st.sampled_from(
+        [one for one in made.PREFIXES if "DEBUG tty" not in one and "RX" not in one]
+    ),
+)
+def test_a_terminal_that_wraps_lines_loses_no_frame(crash: Any, width: int, prefix: str) -> None:
     lines = [cut for line in crash.lines for cut in wrapped(line.rstrip(), width)]
-    found = read(lines)
+    found = read([prefix + line for line in lines])
     assert len(found) == 1
     assert list(found[0].backtrace) == crash.fields["backtrace"]
 
@@ -181,6 +187,13 @@ def test_case_does_not_matter(crash: Any) -> None:
     found = read([line.upper() for line in crash.lines])
     assert len(found) == 1
     assert found[0].kind in crash.kinds
+
+
+@SLOW
+@given(crash=made.canary())
+def test_a_canary_is_told_in_any_case(crash: Any) -> None:
+    (found,) = read([line.upper() for line in crash.lines])
+    assert found.reason == crash.fields["reason"]
 
 
 @pytest.mark.parametrize(
