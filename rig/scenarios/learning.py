@@ -14,6 +14,8 @@ from rig.scenarios.stage import Stage
 TRIES = 3
 MOST_SESSIONS = 8
 _PATIENCE_S = 2.5
+_LAST_S = 5.5
+"""The same for the last try's noise handshake: longer than a step of it may take (5 s)."""
 OWN_MESSAGES_S = 12.0
 """Within what a device sends client/time of its own accord: sendspin-cpp begins 10 s after boot."""
 
@@ -79,7 +81,8 @@ async def _conversation(stage: Stage) -> None:
             within = Held(t=now_ns(), conn=connection.conn, within_s=_PATIENCE_S)
             stage.history.append(within)
         hello = await connection.wait_hello(_PATIENCE_S)
-        if hello is not None and await connection.introduce(_PATIENCE_S):
+        patience = _PATIENCE_S if left else _LAST_S
+        if hello is not None and await connection.introduce(patience):
             break
         if left:
             await stage.settle()
