@@ -16,6 +16,7 @@ from rig.history.events import (
     ConnectionClosed,
     Entry,
     Frame,
+    ScenarioEnded,
     SealBroken,
     Settled,
     TcpFin,
@@ -201,7 +202,7 @@ def noise_answered(history: Judged) -> Outcome:
     The second is judged where the rig's own server recorded what is sealed.
     """
     ledger = Ledger(ANSWER_WITHIN_S)
-    for entry, _ in follow(history, *DISTURBING, Settled):
+    for entry, _ in follow(history, *DISTURBING, Settled, ScenarioEnded):
         match entry.event:
             case Frame(type="noise/handshake", sealed=None, conn=conn, sender="server"):
                 told = f"connection {conn}: noise/handshake got no answer within "
