@@ -167,7 +167,8 @@ def test_a_log_without_a_crash_has_none(lines: list[str], boot: list[str], prefi
     crash=made.xtensa_panic(),
     width=st.integers(60, 120),
     prefix=st.sampled_from(
-        [one for one in made.PREFIXES if "DEBUG tty" not in one and "RX" not in one]
+        # A stamp glued to the digits of a cut address ends nobody knows where.
+        [one for one in made.PREFIXES if not one.endswith(("DEBUG ttyUSB0: ", "RX: ", "696"))]
     ),
 )
 def test_a_terminal_that_wraps_lines_loses_no_frame(crash: Any, width: int, prefix: str) -> None:
