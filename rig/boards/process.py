@@ -31,6 +31,8 @@ RESTART_S = 0.5
 """How long a program that ended by itself stays down."""
 END_S = 2.0
 """How long a program may take to end by itself after SIGTERM."""
+GONE_S = 1.0
+"""How long what it left behind may take to be gone after SIGKILL."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -197,8 +199,12 @@ class ProcessBoard:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(watch), patience)
                 break
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, TimeoutError):
             os.killpg(process.pid, signal.SIGKILL)  # what it left behind
+            async with asyncio.timeout(GONE_S):
+                while True:  # none of them is a child of ours: nobody tells when it is gone
+                    os.killpg(process.pid, 0)
+                    await asyncio.sleep(0.005)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
         if process.stdin is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from rig.errors import FaultError
 from rig.history.events import FaultAsked, FaultSeen, Frame, Held, UpgradeAnswered
-from rig.scenarios import Lacking, get_scenario, queue_full
+from rig.scenarios import Lacking, get_scenario, learning, queue_full
 
 pytestmark = pytest.mark.anyio
 
@@ -59,8 +59,9 @@ async def test_a_storm_is_the_same_for_the_same_seed(played):
 
 @pytest.mark.parametrize("name", ["drop-queued", "recycle-fd"])
 async def test_what_the_recipes_want_in_the_queue_goes_out_in_one_piece_with_the_stall(
-    played, name
+    played, name, monkeypatch
 ):
+    monkeypatch.setattr(learning, "OWN_MESSAGES_S", 0.2)  # the double has none of its own
     scenario = get_scenario(name)
     assert scenario.own_messages
     with contextlib.suppress(FaultError, Lacking):
