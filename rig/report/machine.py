@@ -215,6 +215,8 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     lambda: _tool("tcpdump", "a second witness of the rig's own captures", "tcpdump"),
     _serial_ports,
     lambda: _tool("uhubctl", "boards on USB hubs switched off and on (rig power)", "uhubctl"),
-    lambda: _tool("gdb-multiarch", "a second way to unwind RISC-V stacks (rig triage --unwind gdb)", "gdb-multiarch"),
+    lambda: _tool(
+        "gdb-multiarch", "a second way to unwind RISC-V stacks (--unwind gdb)", "gdb-multiarch"
+    ),
     lambda: _tool("llvm-symbolizer", "faster decoding of many addresses", "llvm"),
 )

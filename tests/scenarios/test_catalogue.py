@@ -64,8 +64,9 @@ async def test_what_the_recipes_want_in_the_queue_goes_out_in_one_piece_with_the
     monkeypatch.setattr(learning, "OWN_MESSAGES_S", 0.2)  # the double has none of its own
     scenario = get_scenario(name)
     assert scenario.own_messages
-    with contextlib.suppress(FaultError, Lacking):
-        await scenario.play(played.stage)
+    with contextlib.suppress(FaultError, Lacking, TimeoutError):  # the rest is no matter here
+        async with asyncio.timeout(5):
+            await scenario.play(played.stage)
     stalled = next(event for event in played.of(FaultAsked) if event.fault == "stall")
     sent = [
         frame
