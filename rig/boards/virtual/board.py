@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rig.boards.base import Address, FlashPort, Identity
-from rig.boards.virtual.process import HOLD, READY, RELEASE, mac_address, short_path
+from rig.boards.virtual.home import HOLD, READY, RELEASE, mac_address, short_path
 from rig.errors import BoardError
 
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")

@@ -7,9 +7,6 @@ In the home folder: `lock` (held while the board is plugged in), `uart` (link to
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import selectors
@@ -25,14 +22,13 @@ from typing import Any
 
 from rig.boards.virtual.chip import Application, Chip
 from rig.boards.virtual.flash import NorFlash
+from rig.boards.virtual.home import HOLD, READY, RELEASE, mac_address, short_path, take_lock
 from rig.boards.virtual.net import open_network
 from rig.boards.virtual.uart import Uart
 from rig.boards.virtual.wifi import AccessPoint
 from rig.errors import BoardError
 
 _MAX_REQUEST = 4096
-READY = b'{"ready": true}\n'
-HOLD, RELEASE = b'{"do": "hold"}\n', b'{"do": "release"}\n'
 
 
 class Busy(BoardError):
@@ -53,40 +49,6 @@ class Options:
     ready: int | None = None
     """Descriptor of a socket on which to say that it is ready, or why not. Whoever started the
     board holds it by the other end, until it says `RELEASE` there."""
-
-
-def mac_address(home: Path, number: int) -> bytes:
-    """The board's MAC: locally administered, the same for the same home and number."""
-    digest = hashlib.sha256(f"{home.resolve()}#{number}".encode()).digest()
-    return b"\x7e\xdf\xa1" + digest[:2] + bytes([number & 0xFF])
-
-
-def take_lock(home: Path) -> int | None:
-    """Hold the home folder; None when another process does. Raises `BoardError`."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise BoardError(
-            f"cannot keep the virtual board in {home}: {error.strerror}",
-            hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
-
-
-@contextlib.contextmanager
-def short_path(folder: Path) -> Any:
-    """A name for `folder` that fits into a unix socket's address however deep the folder lies."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 class Process:
