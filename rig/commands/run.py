@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -32,6 +33,8 @@ from rig.scenarios.registry import catalogue
 from rig.servers import ServerKind
 
 DEFAULT_BOARD = "virtual"
+_NOT_REPEATED = frozenset({"out", "as_json", "wait"})
+_ALWAYS_SAID = frozenset({"board", "seed"})
 
 
 class _Show:
@@ -175,39 +178,27 @@ def command(
         click.echo(full_json(verdict, remember=True))
     else:
         run_crashes(verdict, remember=True)
-    repeat = _again(
-        scenarios, board, bench, firmware, cycles, seed, faults, server, seconds, generation
-    )
+    repeat = again(click.get_current_context())
     show_sum(report, verdict, repeat=repeat)
     raise SystemExit(verdict.verdict.exit_code)
 
 
-def _again(
-    scenarios: tuple[str, ...],
-    board: str,
-    bench: Path | None,
-    firmware: Path | None,
-    cycles: int | None,
-    seed: int,
-    faults: str | None,
-    server: str | None,
-    seconds: float | None,
-    generation: str | None,
-) -> list[str]:
+def again(context: click.Context) -> list[str]:
     """The command that repeats this run, into a folder of its own."""
-    words = ["rig", "run", *scenarios, "--board", board, "--seed", str(seed)]
-    options = {
-        "--bench": bench,
-        "--firmware": firmware,
-        "--cycles": cycles,
-        "--faults": faults,
-        "--server": server,
-        "--generation": generation,
-        "--for": None if seconds is None else f"{seconds:g}",
-    }
-    for option, value in options.items():
-        if value is not None:
-            words += [option, str(value)]
+    words = ["rig", "run"]
+    for param in context.command.params:
+        name = str(param.name)
+        value = context.params.get(name)
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if name in _NOT_REPEATED or not (given or name in _ALWAYS_SAID):
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        for each in values:
+            if isinstance(param, click.Option):
+                words.append(param.opts[0])
+                if param.is_flag:
+                    continue
+            words.append(f"{each:g}" if isinstance(each, float) else str(each))
     return [shlex.quote(word) for word in words]
 
 
