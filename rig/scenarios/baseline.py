@@ -20,7 +20,7 @@ LEAVE_S = 5.5
 @scenario(
     "baseline",
     title="connections that end in order, and hand-offs in order: nothing is broken on purpose",
-    cycles=3,
+    cycles=2,
     faults=("close",),
     checks=STANDARD_CHECKS,
     required=(*REQUIRED_CHECKS, "served_again"),

@@ -42,7 +42,8 @@ async def test_a_muted_socket_hears_nothing_and_is_not_closed(anyio_backend):
         far = socket.create_connection(server.getsockname())
         near, _ = server.accept()
         near.setblocking(False)
-        network.mute(near)
+        if not network.mute(near):
+            pytest.skip("this kernel lets only root put a filter on a socket")
         far.sendall(b"unheard")
         far.settimeout(0.1)
         with pytest.raises(TimeoutError):

@@ -6,7 +6,6 @@ Whatever is made here belongs to the process: a `kill -9` takes namespace, veth 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import ipaddress
 import os
@@ -46,8 +45,8 @@ class Network(Protocol):
         """The station has none: packets to it find nobody."""
         ...
 
-    def mute(self, sock: socket.socket) -> None:
-        """This socket hears nothing any more, and so answers nothing."""
+    def mute(self, sock: socket.socket) -> bool:
+        """This socket hears nothing any more, and so answers nothing. False: not in its power."""
         ...
 
     async def close(self) -> None: ...
@@ -76,14 +75,20 @@ class Loopback:
     async def detach(self) -> None:
         """Nothing to do: sockets are muted one by one."""
 
-    def mute(self, sock: socket.socket) -> None:
-        """Drop everything that comes for `sock`, before TCP sees it (a filter of one `ret 0`)."""
+    def mute(self, sock: socket.socket) -> bool:
+        """Drop everything that comes for `sock`, before TCP sees it (a filter of one `ret 0`).
+
+        False where the socket is closed already, or the kernel keeps filters for root (EPERM).
+        """
         code = ctypes.create_string_buffer(struct.pack("<HBBI", 0x06, 0, 0, 0), 8)
         program = struct.pack(
             "HL" if struct.calcsize("P") == 8 else "HI", 1, ctypes.addressof(code)
         )
-        with contextlib.suppress(OSError):  # already closed
+        try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        except OSError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Give the address back."""
@@ -187,8 +192,9 @@ class Namespace:
         """Drop the address; sockets that are bound to it stay, and hear nothing."""
         await self._own.flush_addr(index=self._index)
 
-    def mute(self, sock: socket.socket) -> None:
+    def mute(self, sock: socket.socket) -> bool:  # noqa: ARG002
         """Nothing to do: without the address nothing reaches it."""
+        return True
 
     async def close(self) -> None:
         """The kernel removes namespace and veth with the process; close what reports on them."""
