@@ -256,6 +256,18 @@ async def test_who_is_killed_beside_another_holder_leaves_it_to_that_one(plug_in
     await asyncio.to_thread(wait_for_lock, board)
 
 
+async def test_who_holds_it_is_known_to_it_before_anything_else_happens(running):
+    board, _ = running
+    pid = (await board.status())["pid"]
+    os.kill(pid, signal.SIGSTOP)  # a busy host: another holder's death could be seen before this
+    holding = asyncio.create_task(board.hold())
+    known, _ = await asyncio.wait({holding}, timeout=0.2)
+    os.kill(pid, signal.SIGCONT)
+    assert not known
+    assert await holding
+    await board.__aexit__()
+
+
 async def test_who_leaves_in_order_leaves_it_running(running):
     board, _ = running
     pid = (await board.status())["pid"]

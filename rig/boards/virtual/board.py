@@ -22,6 +22,8 @@ from rig.errors import BoardError
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")
 FIRMWARE = Path(__file__).parents[3] / "fixtures" / "firmware"
 """The model's own bundles, one folder a version."""
+HOLD_TRIES = 3
+"""How often a board that unplugs itself meanwhile is started again."""
 START_SECONDS = 20.0
 """Until the board's process must have said that it is ready."""
 ANSWER_SECONDS = 10.0
@@ -169,13 +171,37 @@ class VirtualBoard:
         """Needless: it says so itself."""
 
     async def __aenter__(self) -> Self:
-        await self._find_or_start()
-        with contextlib.suppress(OSError), short_path(self.home) as short:
-            _, writer = await asyncio.open_unix_connection(f"{short}/control")
-            writer.write(HOLD)
-            self._holds.append(writer)
-        self._let_go_of_start()
-        return self
+        for _ in range(HOLD_TRIES):
+            await self._find_or_start()
+            if await self.hold():
+                self._let_go_of_start()
+                return self
+        raise BoardError(
+            f"the virtual board {self.name} does not stay: it went or fell silent when asked to",
+            hint=f"rig unplug {self.name}; any rig command plugs it in again",
+        )
+
+    async def hold(self) -> bool:
+        """Hold the board until `__aexit__`. False: it has gone, or does not answer.
+
+        It is waited for until it knows: else a busy one may see another holder's death first, and
+        unplug itself under this one.
+        """
+        try:
+            with short_path(self.home) as short:
+                reader, writer = await asyncio.open_unix_connection(f"{short}/control")
+        except OSError:
+            return False
+        writer.write(HOLD)
+        try:
+            known = await asyncio.wait_for(reader.readline(), ANSWER_SECONDS)
+        except (OSError, TimeoutError):
+            known = b""
+        if not known:
+            writer.close()
+            return False
+        self._holds.append(writer)
+        return True
 
     async def __aexit__(self, *exc: object) -> None:
         """Let go of it: the board goes on."""

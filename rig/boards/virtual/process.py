@@ -145,14 +145,16 @@ class Process:
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Requests `{"do": NAME, ...}`, each answered by an object with `ok`.
 
-        Whoever said `HOLD` and goes without a `RELEASE` (neither is answered) was killed: the board
-        is unplugged then, once nobody else holds it, so that nothing of it is left on the host.
+        Whoever said `HOLD` (answered by `READY`) and goes without a `RELEASE` (not answered) was
+        killed: the board is unplugged then, once nobody else holds it, so that nothing of it is
+        left on the host.
         """
         self._clients.add(writer)
         try:
             while line := await reader.readline():
                 if line == HOLD:
                     self._holders.add(writer)
+                    writer.write(READY)
                 elif line == RELEASE:
                     self._holders.discard(writer)
                 else:
