@@ -5,6 +5,8 @@ They need an access point that the bench names (docs/air.md).
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rig.air.protocol import ChangeChannel, RadioOff, SendAway
 from rig.faults.air_fault import AirFault, counted, declare
 from rig.faults.registry import Param
@@ -20,30 +22,23 @@ declare(
         counted("off", words="time that the access point said it is off"),
     )
 )
-declare(
-    AirFault(
-        "deauthenticated",
-        "have the access point deauthenticate the board",
+
+
+def _sent_away(name: str, how: Literal["deauthenticate", "disassociate"]) -> AirFault:
+    return AirFault(
+        name,
+        f"have the access point {how} the board",
         "hostapd says AP-STA-DISCONNECTED with the board's link address",
         lambda board, _flow, v: SendAway(
-            board=board, how="deauthenticate", reason=int(v["reason"]), seconds=v["for"]
+            board=board, how=how, reason=int(v["reason"]), seconds=v["for"]
         ),
         counted("gone", words="times the access point said that the board has gone"),
         (REASON,),
     )
-)
-declare(
-    AirFault(
-        "disassociated",
-        "have the access point disassociate the board",
-        "hostapd says AP-STA-DISCONNECTED with the board's link address",
-        lambda board, _flow, v: SendAway(
-            board=board, how="disassociate", reason=int(v["reason"]), seconds=v["for"]
-        ),
-        counted("gone", words="times the access point said that the board has gone"),
-        (REASON,),
-    )
-)
+
+
+declare(_sent_away("deauthenticated", "deauthenticate"))
+declare(_sent_away("disassociated", "disassociate"))
 declare(
     AirFault(
         "channel-switch",
