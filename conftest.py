@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: two workers a core, as half of a test's time is a device's (waits, not work)."""
-    return 2 * len(os.sched_getaffinity(0))
+    """`-n auto`: three workers a core, as most of a test's time is a device's (waits, not work)."""
+    return 3 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-FIRMWARE = Path(__file__).parents[1] / "fixtures" / "firmware"
+ROOT = Path(__file__).parents[1]
+FIRMWARE = ROOT / "fixtures" / "firmware"
 
 CRASHING = """
 import time
@@ -66,22 +68,16 @@ _PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.")
 
 def _pytest(folder: Path, source: str, *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(source)
+    return _run(folder, folder, *words)
+
+
+def _run(cwd: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "SENDSPIN_RIG_HOME": str(folder / "home")}
     env.pop("PYTEST_ADDOPTS", None)
     try:
         return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "-p",
-                "no:xdist",
-                "--rootdir=.",
-                *words,
-            ],
-            cwd=folder,
+            [sys.executable, "-m", "pytest", *_PLAIN, *words],
+            cwd=cwd,
             env=env,
             capture_output=True,
             text=True,
@@ -90,7 +86,15 @@ def _pytest(folder: Path, source: str, *words: str) -> subprocess.CompletedProce
         )
     finally:
         unplug = [sys.executable, "-m", "rig", "unplug", "virtual"]
-        subprocess.run(unplug, env=env, cwd=folder, capture_output=True, timeout=60, check=False)
+        subprocess.run(unplug, env=env, cwd=cwd, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.timeout(180)
+def test_the_whole_catalogue_is_played_on_a_board_and_a_fixed_one_passes(tmp_path):
+    board = ("--board", "virtual", "--firmware", str(FIRMWARE / "v0.7.0"))
+    done = _run(ROOT, tmp_path, *board, "--rig-out", str(tmp_path / "out"), "tests/hil")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b9 passed in", done.stdout), done.stdout  # none was skipped
 
 
 @pytest.mark.timeout(180)
