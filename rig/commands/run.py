@@ -26,6 +26,7 @@ from rig.commands.options import holding, keep_symbols_of, radio_of, wait_option
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
+from rig.report.listing import report_console
 from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import get_scenario
 from rig.scenarios.chosen import chosen_faults
@@ -172,7 +173,7 @@ def command(
         radio=radio_of(benched),
         generation=generation or benched.generation_of(board),
     )
-    report = Console(stderr=as_json, highlight=False)
+    report = report_console(stderr=as_json)
     verdict = _play(device, plan, folder, bundle, report, wait=wait)
     if as_json:
         click.echo(full_json(verdict, remember=True))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from rig.campaign.judge import judge
 from rig.report.crashes import full_json
+from rig.report.listing import report_console
 from rig.report.terminal import show_verdict
 
 
@@ -28,5 +28,5 @@ def command(run: Path, as_json: bool) -> None:
     if as_json:
         click.echo(full_json(verdict, remember=False))
     else:
-        show_verdict(Console(highlight=False), verdict)
+        show_verdict(report_console(), verdict)
     raise SystemExit(verdict.verdict.exit_code)

@@ -10,13 +10,24 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+_WHOLE_LINES = 10_000
+"""Columns of what has no window: wider than any line that is printed."""
+
+
+def report_console(*, stderr: bool = False) -> Console:
+    """Where a report goes: folded to a terminal's width, whole lines down a pipe."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = _WHOLE_LINES
+    return console
+
 
 def show_listing(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Print `rows` (the first key of each is its name, `title` its line) on stdout."""
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(list(rows)), indent=2).decode())
         return
-    console = Console(highlight=False)
+    console = report_console()
     for row in rows:
         (_, name), *rest = row.items()
         table = Table.grid(padding=(0, 2))
