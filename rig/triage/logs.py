@@ -29,6 +29,7 @@ _TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(32, 127), *range(128, 256)})
 _NOISE = 0.05
 """A serial port adds some other bytes at each reset; random bytes hold a tenth of them."""
 
+_NBSP = "\xa0".encode()
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
@@ -59,8 +60,22 @@ def doubtful(start: bytes) -> str | None:
     """Why a file that begins with these bytes is hardly a log, or None. It is read all the same."""
     if not start:
         return "is empty"
-    if start[:2] not in _UTF16 and len(start.translate(None, _TEXT)) > _NOISE * len(start):
+    if (
+        start[:2] not in _UTF16
+        and _unmarked(start) is None
+        and len(start.translate(None, _TEXT)) > _NOISE * len(start)
+    ):
         return "looks like a binary file, not like a log"
+    return None
+
+
+def _unmarked(first: bytes) -> str | None:
+    """UTF-16 without its mark: every other byte is zero, as no port sends it."""
+    even, odd = first[0:256:2], first[1:256:2]
+    if len(odd) >= 16 and not even.count(0) and odd.count(0) > 0.9 * len(odd):
+        return "utf-16-le"
+    if len(odd) >= 16 and not odd.count(0) and even.count(0) > 0.9 * len(even):
+        return "utf-16-be"
     return None
 
 
@@ -69,7 +84,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     # A pipe's reader gives what is there instead of waiting for a whole block.
     read = getattr(file, "read1", file.read)
     first = read(BLOCK)
-    encoding = _UTF16.get(first[:2])
+    encoding = _UTF16.get(first[:2]) or _unmarked(first)
     bare_cr = encoding is None and b"\n" not in first and first.count(b"\r") > 1
     carry = b""
     odd = b""
@@ -91,7 +106,9 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         data = carry + chunk if carry else chunk
         end = data.rfind(b"\n") + 1
         if end:
-            yield data[:end]
+            whole = data[:end]
+            # Web pages keep spaces that way.
+            yield whole.replace(_NBSP, b" ") if _NBSP in whole else whole
         carry = data[end:]
         if len(carry) > LONGEST:
             yield carry[:LONGEST] + b"\n"

@@ -201,6 +201,19 @@ def made_log(seed: int) -> bytes:
     return found[seed % len(found)]
 
 
+@pytest.mark.parametrize("code", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_known_without_its_mark(code: str) -> None:
+    log = f"I (3) app: ready\r\n{GURU}\r\n".encode(code)
+    (crash,) = [e.record for e in read_log(io.BytesIO(log)) if isinstance(e, Finished)]
+    assert (crash.line, crash.reason) == (2, "LoadProhibited")
+
+
+def test_spaces_as_web_pages_keep_them_are_spaces() -> None:
+    log = "abort()\xa0was\xa0called\xa0at PC 0x400d1234\xa0on core\xa00\n".encode()
+    (crash,) = [e.record for e in read_log(io.BytesIO(log)) if isinstance(e, Finished)]
+    assert (crash.kind, crash.pc, crash.core) == ("abort", "0x400d1234", 0)
+
+
 def test_mutated_logs_raise_nothing() -> None:
     survive(1500, seed=1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rig.console.crash import chips, forms
 from rig.console.crash.draft import DUMP_CHARS, FRAMES, STACK_LINES
 from rig.console.crash.line import Handler, Line
-from rig.console.crash.text import LIKE
+from rig.console.crash.text import LIKE, without_lead
 
 if TYPE_CHECKING:
     from rig.console.crash.reader import CrashReader
@@ -111,6 +111,7 @@ def _found(reader: CrashReader, line: Line, rest: str) -> bool:
     draft.traced = True
     draft.body_done = draft.body_done or bool(frames)
     draft.open_line = None if "|<-" in rest else rest
+    draft.lead = line.text[: max(0, line.low.find("backtrace"))]
     return True
 
 
@@ -123,10 +124,13 @@ def _more(reader: CrashReader, line: Line) -> bool:
     if not line.body:
         draft.open_line = whole if not draft.backtrace else None
         return True
-    if not forms.MORE_FRAMES.match(line.body) or len(whole) > 16_384:
+    more = line.body
+    if not forms.MORE_FRAMES.match(more):
+        more = without_lead(line.text, draft.lead) or more
+    if not forms.MORE_FRAMES.match(more) or len(whole) > 16_384:
         return False
-    glue = "" if whole and not whole[-1].isspace() and not line.body.startswith("0x4") else " "
-    joined = whole + glue + line.body
+    glue = "" if whole and not whole[-1].isspace() and not more.startswith("0x4") else " "
+    joined = whole + glue + more
     draft.backtrace = frames_of(joined)[:FRAMES]
     draft.body_done = bool(draft.backtrace)
     draft.open_line = joined
@@ -193,6 +197,7 @@ def _core_dump(reader: CrashReader, line: Line) -> bool:
             draft = reader.crash("coredump", line)
             draft.dumping = True
             draft.dump, draft.dump_room = [], DUMP_CHARS
+            draft.lead = line.text[: line.text.index("=")]
             return True
         if forms.DUMP_END.search(line.text):
             if draft is not None:
@@ -208,11 +213,16 @@ def _core_dump(reader: CrashReader, line: Line) -> bool:
 
 def _base64(reader: CrashReader, line: Line) -> bool:
     draft = reader.open
-    if draft is None or not draft.dumping or not forms.BASE64.match(line.body):
+    if draft is None or not draft.dumping:
         return False
+    text = line.body
+    if not forms.BASE64.match(text):
+        text = without_lead(line.text, draft.lead) or ""
+        if not forms.BASE64.match(text):
+            return False
     if draft.dump_room > 0:
-        draft.dump.append(line.body)
-        draft.dump_room -= len(line.body)
+        draft.dump.append(text)
+        draft.dump_room -= len(text)
     draft.touched()
     return True
 

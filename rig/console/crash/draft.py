@@ -38,6 +38,8 @@ class Draft:
     line: int
     previous_boot: bool = False
     """It is a report of the boot before, not a crash of this one."""
+    spoken: bool = False
+    """Its first line speaks of a crash; whether it is one, what follows must tell."""
     evidence: list[str] = field(default_factory=list)
     reason: str | None = None
     weak_reason: str | None = None
@@ -69,6 +71,8 @@ class Draft:
     """Base64 lines of the core dump."""
     dump_room: int = 0
     """Characters that it may still grow by; none before its first line."""
+    lead: str = ""
+    """What an unknown host put in front of its last line; see `without_lead`."""
     open_line: str | None = None
     """A backtrace's line so far, while a terminal may have wrapped it."""
     decoded_only: bool = False
@@ -105,6 +109,11 @@ class Draft:
     def special(self) -> bool:
         """Whether lines of no form of their own may belong to it."""
         return self.previous_boot or self.open_line is not None or self.dumping or self.decoded_only
+
+    @property
+    def has_body(self) -> bool:
+        """Whether registers, a backtrace or a dump were read."""
+        return bool(self.registers or self.backtrace or self.stack or self.dump or self.frames)
 
     @property
     def kind(self) -> str:

@@ -16,8 +16,12 @@ BARE_ADDRESS = r"(?:0x)?[0-9a-f]{8}"
 
 # -- heads ---------------------------------------------------------------------------------------
 
-PANICKED = re.compile(r"(?:Core\s+(?P<core>\d)\s+)?panic['`]?ed\s*(?P<open>\()", _I)
+PANICKED = re.compile(
+    r"(?:Core\s+(?P<core>\d)\s+)?panic(?:['`]|[^\x00-\x7f]{1,3})?ed\s*(?P<open>\()", _I
+)
 """`Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.`"""
+REASON = re.compile(r"[\w /-]*(?<! )|")
+"""What a reason is made of; where its bracket was lost, the line may go on behind it."""
 PANICKED_OLD = re.compile(
     r"Guru Meditation Error of type (?P<reason>.+?) occurr?ed on core\s+(?P<core>\d)", _I
 )
@@ -38,10 +42,14 @@ OVERFLOW = re.compile(r"stack overflow in task\s+(?P<task>.+?)\s+has been detect
 OVERFLOW_TORN = re.compile(r"\*\*\*ERROR\*\*\* A stack overflow in task(?:\s+(?P<task>\S+))?", _I)
 SMASHED = re.compile(r"Stack smashing protect failure!?|\*\*\* stack smashing detected \*\*\*", _I)
 HEAP = re.compile(r"CORRUPT HEAP:\s*(?P<reason>.*?(?:got 0x[0-9a-f]{1,8}|$))", _I)
-BROWNOUT = re.compile(r"(?<![\"'])Brownout detector was triggered(?=\W*$|ets |ESP-ROM)", _I)
+BROWNOUT = re.compile(
+    r"(?<!^[\"'])(?<![^:=,][\"'])Brownout detector was triggered"
+    r"(?=\W*$|ets |ESP-ROM|[\"'<\[\\][^ ])",
+    _I,
+)
 TERMINATE = re.compile(
     r"terminate called(?: after throwing an instance of '[^']*'?| without an active exception"
-    r"| recursively|(?= after)|(?= without)|(?=\W*$))",
+    r"| recursively|(?= after(?: t|\W*$))|(?= without(?: an? ?a|\W*$))|(?=\W*$))",
     _I,
 )
 PROCESS_ENDED = re.compile(r"process ended (?:by SIG[A-Z0-9]+|with [1-9]\d*) \(pid \d+\)")
@@ -155,7 +163,12 @@ ZEPHYR_CAUSE = re.compile(
     r"\*\* CPU (?P<core>\d) EXCCAUSE (?P<cause>\d{1,3})(?: \((?P<reason>[^)]+)\))?", _I
 )
 ZEPHYR_PC = re.compile(
-    rf"(?<!\w)PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>{ADDRESS}|0(?!x)|\(nil\)))?", _I
+    rf"(?<!\w)PC (?P<pc>{ADDRESS})(?: VADDR (?P<address>0x[0-9a-f]{{1,8}}|0(?!x)|\(nil\)))?", _I
+)
+ZEPHYR_RISCV = re.compile(r"(?<!\w)mcause: (?P<cause>\d+), (?P<reason>[A-Za-z][\w /]*\w)\s*$", _I)
+"""`<err> os:  mcause: 5, Load access fault` (Zephyr's RISC-V port)."""
+ZEPHYR_RISCV_VALUE = re.compile(
+    r"(?<!\w)(?P<name>mtval|mepc): (?:0x)?(?P<value>[0-9a-f]{1,16})\s*$", _I
 )
 NUTTX_PANIC = re.compile(
     r"user_panic: User Exception: EXCCAUSE=(?P<cause>[0-9a-f]{4})(?:\s+task: (?P<task>.+?))?\s*$",

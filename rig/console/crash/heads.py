@@ -140,7 +140,8 @@ def _panic_in(text: str, body: str) -> tuple[str, int | None, str | None] | None
     if match := forms.PANICKED.search(text):
         core, reason = match["core"], bracketed(text, match.start("open"))
         if reason and text.find(")", match.end()) < 0:
-            reason = chips.completed(reason.strip())
+            torn = forms.REASON.match(reason.strip())
+            reason = chips.completed(torn[0]) if torn else None
     elif match := forms.PANICKED_OLD.search(text):
         core, reason = match["core"], match["reason"]
     elif match := forms.GURU.search(text):
@@ -241,9 +242,20 @@ def _zephyr(reader: CrashReader, line: Line) -> bool:
         if draft.core is None and match["core"]:
             draft.core = int(match["core"])
         return True
+    if match := forms.ZEPHYR_RISCV.search(line.text):
+        draft = reader.crash("panic", line)
+        draft.reason = draft.reason or match["reason"]
+        return True
     if reader.open is None or reader.open.ended:
         return False
     draft = reader.open
+    if value := forms.ZEPHYR_RISCV_VALUE.search(line.text):
+        if value["name"].lower() == "mepc":
+            draft.pc = draft.pc or value["value"]
+        else:
+            draft.address = draft.address or value["value"]
+        draft.touched()
+        return True
     cause = forms.ZEPHYR_CAUSE.search(line.text)
     if cause:
         words = cause["reason"] or chips.XTENSA_CAUSES.get(int(cause["cause"]))
@@ -355,7 +367,10 @@ TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("brownout detector",), _brownout),
     (("entered multiple", "re-entered core"), _again),
     (("panicked at", "= panic =", "exception '", "exception occur", "a panic occur"), _rust),
-    (("zephyr fatal", "** fatal exc", "pc 0x", "** cpu "), _zephyr),
+    (
+        ("zephyr fatal", "** fatal exc", "pc 0x", "** cpu ", "mcause: ", "mtval: ", "mepc: "),
+        _zephyr,
+    ),
     (("user exception", "riscv_exception", "dump_register"), _nuttx),
     (("fatal exception", "epc1=0x"), _rom),
     (("sanitizer", "runtime error"), _sanitizer),

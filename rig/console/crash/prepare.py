@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from rig.console.crash import bodies, boots, chips, forms, heads, watchdog
 from rig.console.crash.line import Handler, Line
-from rig.console.crash.text import REMEMBERED, SHORT, body, clean
+from rig.console.crash.text import REMEMBERED, SHORT, body, clean, unwrapped
 
 _GATES: tuple[tuple[tuple[str, ...], Handler], ...] = (
     *boots.TABLE,
@@ -27,6 +27,7 @@ def prepare(text: str) -> tuple[Line, ...]:
 
 
 def _prepare(text: str) -> tuple[Line, ...]:
+    text = unwrapped(text)
     # A carriage return inside is a progress bar's, or a lost line feed.
     return tuple(_line(part) for piece in text.split("\r") for part in _parts(clean(piece)))
 

@@ -11,6 +11,7 @@ from rig.console.crash.draft import TEXT_LINES, Draft
 from rig.console.crash.events import Began, CrashEvent, Finished, Reset, Warned
 from rig.console.crash.line import Line
 from rig.console.crash.prepare import prepare
+from rig.console.crash.spoken import spoken_of
 from rig.console.crash.text import LIKE, matters, ordinary, shown
 from rig.console.crash.watchdog import Pending
 from rig.history.crash import CrashRecord
@@ -183,13 +184,17 @@ class CrashReader:
         `at` is the line of its first evidence, where that came earlier.
         """
         draft = self.open
-        if draft is not None and not self._continues(draft, kind):
+        spoken = (draft is None or draft.spoken) and spoken_of(line.text)
+        if draft is not None and (
+            not self._continues(draft, kind) or (draft.spoken and not spoken)
+        ):
             self._finish()
             draft = None
         if draft is None:
-            draft = self.begin(Draft(at or self.number))
+            draft = self.begin(Draft(at or self.number, spoken=spoken))
             draft.witness(kind)
-            self._out.append(Began(kind, draft.line, line.text))
+            if not spoken:
+                self._out.append(Began(kind, draft.line, line.text))
         else:
             draft.witness(kind)
         return draft
@@ -233,9 +238,12 @@ class CrashReader:
         draft, self.open = self.open, None
         if draft is None:
             return
+        if draft.spoken and not draft.has_body:
+            return
         record = draft.build()
-        if draft.previous_boot:
-            if self.last is not None and self.last.pc == record.pc and record.pc is not None:
+        if draft.previous_boot or draft.spoken:
+            told = draft.previous_boot and self.last is not None and self.last.pc == record.pc
+            if told and record.pc is not None:
                 return  # its own text was in this log already
             self._out.append(Began(record.kind, record.line, draft.text[0] if draft.text else ""))
         self.last = record

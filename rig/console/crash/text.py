@@ -7,6 +7,7 @@ taken off here, once, so that the forms of `forms.py` describe only what the chi
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -27,6 +28,13 @@ _COLOUR = re.compile(
     r"|\x1b[@-Z\\-_]",
     re.IGNORECASE,
 )
+_MARKUP = re.compile(
+    r"</?(?:span|font|div|pre|code|p|b|i|em|li|td|tr|br)\b[^<>]{0,200}>|<(?:CR|LF|CRLF)>|\[0[AD]\]|[␍␊]",
+    re.IGNORECASE,
+)
+"""HTML around a log, and line ends that a terminal program wrote out."""
+_ESCAPED = re.compile(r"\\([_*])")
+"""Markdown's escapes, of what occurs in names."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "´": "'", "“": '"', "”": '"', "\xa0": " "})
 
@@ -122,10 +130,36 @@ def needles_at(data: bytes, limit: int) -> list[int] | None:
     return sorted(marks)
 
 
+_RECORDED = ("log", "message", "MESSAGE", "msg", "line")
+"""Under which name log hosts keep a line: Docker, journald, Loki and others."""
+_BYTES = re.compile(r"\bb(?P<quote>['\"])(?P<line>.*?)(?:\\r|\\n)*(?P=quote)\)?\s*$")
+"""A line as Python shows its bytes."""
+
+
+def unwrapped(text: str) -> str:
+    """The line itself, where a host keeps it in a JSON object or as Python shows bytes."""
+    if text.endswith(("'", '"', "')", '")')) and (match := _BYTES.search(text)):
+        return match["line"]
+    if text.startswith('{"') and text.endswith("}"):
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        for name in _RECORDED:
+            if isinstance(record, dict) and isinstance(record.get(name), str):
+                line: str = record[name]
+                return line.rstrip("\r\n")
+    return text
+
+
 def clean(text: str) -> str:
     """A line without colours (in any spelling), control characters and HTML entities."""
     if "[" in text or "\x1b" in text or "\x9b" in text:
         text = _COLOUR.sub("", text)
+    if "<" in text or "[0" in text or "␊" in text:
+        text = _MARKUP.sub("", text)
+    if "\\" in text:
+        text = _ESCAPED.sub(r"\1", text)
     if "&" in text:
         text = html.unescape(text)
     if not text.isascii():
@@ -153,6 +187,19 @@ def body(text: str) -> str:
     while match := _PREFIX.match(text, at):
         at = match.end()
     return text[at:].strip()
+
+
+_DIGITS = re.compile(r"[0-9]")
+
+
+def without_lead(text: str, lead: str) -> str | None:
+    """A clean line without what stood before the last one, where that is the same but for digits.
+
+    Hosts have more ways to mark a line than can be listed; a dump's lines are marked alike.
+    """
+    if not lead or _DIGITS.sub("0", text[: len(lead)]) != _DIGITS.sub("0", lead):
+        return None
+    return text[len(lead) :].strip()
 
 
 @lru_cache(1024)

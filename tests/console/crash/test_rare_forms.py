@@ -130,3 +130,69 @@ def test_esphomes_prefix_of_idf_lines_does_not_end_a_crash() -> None:
 def test_a_terminals_arrow_is_no_part_of_an_asserts_path() -> None:
     (crash,) = read("[18:14:09.444]收←◆./os/tasks.c:347 (vTaskDelay)- assert failed!")
     assert (crash.assert_file, crash.assert_func) == ("./os/tasks.c", "vTaskDelay")
+
+
+def test_zephyr_on_riscv_says_the_cause_in_words_and_the_registers_below() -> None:
+    (crash,) = read(
+        "[00:00:04.100,000] <err> os: ",
+        "[00:00:04.100,000] <err> os:  mcause: 5, Load access fault",
+        "[00:00:04.100,000] <err> os:   mtval: 3c",
+        "[00:00:04.100,000] <err> os:      a0: 00000000    t0: 42001e74",
+        "[00:00:04.100,000] <err> os:    mepc: 42004b1e",
+        "[00:00:04.100,000] <err> os: >>> ZEPHYR FATAL ERROR 0: CPU exception on CPU 0",
+    )
+    assert (crash.line, crash.kind, crash.reason) == (2, "panic", "Load access fault")
+    assert (crash.pc, crash.excvaddr) == ("42004b1e", "3c")
+
+
+def test_zephyr_prints_no_zeros_in_front_of_an_address() -> None:
+    (crash,) = read(
+        "** FATAL EXCEPTION",
+        "** CPU 0 EXCCAUSE 29 (store prohibited)",
+        "**  PC 0x4001ad62 VADDR 0x4C",
+    )
+    assert crash.excvaddr == "0x4C"
+
+
+@pytest.mark.parametrize("quote", ["\ufffd", "’", "â€™", "`", ""])
+def test_the_quote_of_panic_ed_comes_in_every_code_page(quote: str) -> None:
+    (crash,) = read(f"Guru Meditation Error: Core  1 panic{quote}ed (StoreProhibited). Exception")
+    assert (crash.reason, crash.core) == ("StoreProhibited", 1)
+
+
+@pytest.mark.parametrize("host", ["DEBUG ttyUSB0: ", "RX: ", "[09:41:07] <bench 3> "])
+def test_a_backtrace_is_read_on_behind_the_mark_of_any_host(host: str) -> None:
+    frames = [f"0x400d{n:04x}" for n in range(6)]
+    pairs = " ".join(f"{frame}:0x3ffb0010" for frame in frames)
+    text = f"Backtrace: {pairs} "
+    wrapped = [text[at : at + 50] for at in range(0, len(text), 50)]
+    (crash,) = read(
+        host + "abort() was called at PC 0x400d0002 on core 0",
+        *(host.replace("7", str(n)) + part for n, part in enumerate(wrapped)),
+    )
+    assert list(crash.backtrace) == frames
+
+
+def test_a_core_dump_is_read_behind_the_mark_of_any_host() -> None:
+    (crash,) = read(
+        "RX: ================= CORE DUMP START =================",
+        "RX: 5AYAAAEAAgAQAAAA",
+        "RX: XAAAAAAAAAABAAAA",
+        "RX: ================= CORE DUMP END ===================",
+    )
+    assert crash.core_dump == ("5AYAAAEAAgAQAAAA", "XAAAAAAAAAABAAAA")
+
+
+def test_a_reason_whose_bracket_was_lost_ends_where_its_words_do() -> None:
+    (crash,) = read("Guru Meditation Error: Core  1 panic'ed (StoreProhibited|")
+    assert crash.reason == "StoreProhibited"
+
+
+def test_markdown_escapes_are_taken_back() -> None:
+    (crash,) = read(r"\*\*\*ERROR\*\*\* A stack overflow in task net\_pump has been detected.")
+    assert (crash.kind, crash.task) == ("stack_overflow", "net_pump")
+
+
+def test_a_json_record_that_is_no_hosts_is_left_alone() -> None:
+    deep = '{"log":' + "[" * 100_000 + "}"
+    assert read(deep, '{"log": 3}', '{"log":"Guru","x"}') == []
