@@ -38,7 +38,7 @@ def command(*arguments: str) -> list[str]:
 
     Raises `FaultError`, politely, when there is no way to them.
     """
-    helper = [sys.executable, "-P", "-m", "rig.air.helper", *arguments]
+    helper = [sys.executable, "-I", "-m", "rig.air.helper", *arguments]
     if not missing():
         return helper
     if launcher := os.environ.get(LAUNCHER):

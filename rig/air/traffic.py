@@ -15,7 +15,7 @@ import struct
 import zlib
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
+from pyroute2.iproute import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from rig.air.bounds import Way

@@ -13,7 +13,7 @@ import pytest
 from rig.air import privilege, probe
 from rig.errors import FaultError
 
-HELPER = [sys.executable, "-P", "-m", "rig.air.helper"]
+HELPER = [sys.executable, "-I", "-m", "rig.air.helper"]
 
 
 @pytest.fixture
@@ -95,3 +95,28 @@ def test_every_kind_of_fault_is_tried_in_a_namespace_of_its_own() -> None:
     assert list(tried) == list(probe.ABILITIES)
     assert tried["capture"] == ""
     assert "srigprobe" not in Path("/proc/net/dev").read_text()
+
+
+@pytest.mark.root
+def test_a_helper_that_would_never_hear_of_its_end_does_not_begin() -> None:
+    done = subprocess.run(
+        HELPER, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "pipes" in done.stderr
+
+
+@pytest.mark.root
+def test_the_callers_python_settings_are_not_the_helpers(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('not this one')")
+    done = subprocess.run(
+        HELPER,
+        input="",
+        env={"PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "/nowhere", "PYTHONHOME": "/nowhere"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
