@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from rig.air import links
+from pyroute2.netlink.exceptions import NetlinkError
+
+from rig.air import links, netem
 from rig.air.bounds import Way
-from rig.air.journal import Change, Journal, Link, Qdisc, Table
+from rig.air.journal import Change, Device, Journal, Link, Qdisc, Table
 from rig.air.netfilter import Tables
-from rig.air.protocol import MOST_EFFECTS
-from rig.air.rules import Plan
+from rig.air.protocol import MOST_EFFECTS, Disturb
+from rig.air.rules import Plan, To, ways
 from rig.air.traffic import Shaper
 from rig.air.undo import undo
 from rig.errors import FaultError
@@ -28,6 +30,8 @@ class Effect:
     """What else ends with it: sockets, timers. Called before the changes are undone."""
     counters: list[Callable[[], dict[str, int]]] = field(default_factory=list)
     """What counts beside the kernel."""
+    askers: list[Callable[[], Awaitable[dict[str, int]]]] = field(default_factory=list)
+    """What is asked for counts and takes its time."""
     timer: asyncio.TimerHandle | None = None
 
 
@@ -73,6 +77,33 @@ class Effects:
             self.note(effect, link)
             await links.switch(self._shaper.ip, link, up=False)
 
+    async def impair(self, effect: Effect, way: Way, command: Disturb) -> None:
+        """Send a board's packets through netem. Raises `FaultError`, and leaves nothing then."""
+        ip = self._shaper.ip
+        devices: dict[To, int] = {}
+
+        async def counts() -> dict[str, int]:
+            async with self._shaper.turn:
+                return await netem.counts(ip, way, devices, command)
+
+        try:
+            async with self._shaper.turn:
+                await netem.check_free(ip, way)
+                for to in ways(command.way):
+                    self._names += 1
+                    device = Device(f"srig{self.run[-6:]}{self._names % 10_000}")
+                    self.note(effect, device)
+                    devices[to] = await netem.make(ip, device, command)
+                detour = netem.planned(way, self.run)
+                self.note(effect, detour)
+                await netem.send_round(ip, way, detour, command, devices)
+        except (FaultError, NetlinkError) as error:
+            await self._undo(effect)
+            effect.changes.clear()
+            words = error.message if isinstance(error, FaultError) else netem.words(error)
+            raise FaultError(words) from error
+        effect.askers.append(counts)
+
     def note(self, effect: Effect, change: Change) -> None:
         """Put into the journal what is about to be changed for `effect`."""
         effect.changes[self._journal.will(change)] = change
@@ -85,6 +116,8 @@ class Effects:
                 found |= await self._tables.counts(change.family, change.name)
             elif isinstance(change, Qdisc):
                 found |= await self._shaper.counts(change)
+        for asker in effect.askers:
+            found |= await asker()
         for counter in effect.counters:
             found |= counter()
         return found

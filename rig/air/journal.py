@@ -79,7 +79,22 @@ class AccessPoint(Struct, frozen=True, tag_field="entry", tag="access-point"):
     """The channel that it was on; None: it is off."""
 
 
-Change = Table | Qdisc | Arp | Link | AccessPoint
+class Device(Struct, frozen=True, tag_field="entry", tag="device"):
+    """An ifb device of ours, with a queue on it that packets are sent through."""
+
+    name: Annotated[str, Meta(pattern=r"\Asrig[a-z0-9]{1,11}\Z")]
+
+
+class Detour(Struct, frozen=True, tag_field="entry", tag="detour"):
+    """Filters of ours that send an interface's packets through devices of ours."""
+
+    interface: Interface
+    index: Annotated[int, Meta(ge=1)]
+    number: Annotated[int, Meta(ge=0x5200, le=0x52FF)]
+    """Their preference."""
+
+
+Change = Table | Qdisc | Arp | Link | AccessPoint | Device | Detour
 
 
 class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
@@ -88,7 +103,7 @@ class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
     number: int
 
 
-_decoder = msgspec.json.Decoder(Head | Table | Qdisc | Arp | Link | AccessPoint | Undone)
+_decoder = msgspec.json.Decoder(Head | Change | Undone)
 
 
 class Journal:

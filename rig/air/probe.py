@@ -12,11 +12,11 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from rig.air import arp, forge, links
+from rig.air import arp, forge, links, netem
 from rig.air.bounds import Way
 from rig.air.capture import Ear
 from rig.air.disturb import Disturber
-from rig.air.journal import Link, Qdisc
+from rig.air.journal import Device, Link, Qdisc
 from rig.air.netfilter import Tables
 from rig.air.protocol import Disturb, Drop, Flow, Refuse
 from rig.air.rules import Plan, drop, queue, refuse
@@ -46,6 +46,19 @@ async def _queue() -> None:
                     raise
     finally:
         held.close()
+
+
+async def _netem() -> None:
+    """A device of the rig's with netem on it, as the fault makes it."""
+    shaper = Shaper()
+    device = Device("srigprobe0")
+    try:
+        await netem.make(shaper.ip, device, Disturb(board="probe", seconds=1, delay_ms=1))
+    except NetlinkError as error:
+        raise FaultError(netem.words(error)) from error
+    finally:
+        await netem.remove(shaper.ip, device)
+        shaper.close()
 
 
 async def _rate() -> None:
@@ -119,13 +132,15 @@ ABILITIES: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
     "silence-*, loss, mtu": lambda: _rules(drop(WAY, Drop(board="probe", seconds=1))),
     "refused": lambda: _rules(refuse(WAY, Refuse(board="probe", seconds=1))),
     "packet-*": _queue,
+    "netem": _netem,
     "rate": _rate,
     "socket-killed, four-tuple-reuse": _kill,
     "*-forged, segment-*, syn-flood": _forge,
     "arp-hole, link-down": _link,
     "capture": _capture,
 }
-"""What is tried, under the names of the faults that are made of it."""
+"""What is tried, under the names of the faults that are made of it. Without netem a packet queue
+makes what it would."""
 
 
 async def probe() -> dict[str, str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from rig.air.effects import Effects
 from rig.air.journal import Journal
 from rig.air.netfilter import Tables
+from rig.air.outlet import Outlet
 from rig.air.protocol import LONGEST_LINE, Begin, Command, Done, Refused, decode_request
-from rig.air.session import Outlet, Session
+from rig.air.session import Session
 from rig.air.traffic import Shaper
 from rig.air.undo import heal
 from rig.errors import FaultError, RigError

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from rig.air import access_point, arp, disturb, forge, rules
+from rig.air import access_point, arp, forge, rules
 from rig.air.bounds import Bounds, Way
 from rig.air.capture import Ear, Ears, PcapFile
 from rig.air.effects import Effect, Effects
+from rig.air.impair import impair
+from rig.air.outlet import Outlet
 from rig.air.protocol import (
     AnyAnswer,
     ArpHole,
@@ -40,16 +42,12 @@ from rig.air.protocol import (
     Shrink,
     Status,
     SynFlood,
-    encode,
 )
 from rig.air.radio import deauthentication
 from rig.air.segment import ACK, RST, SYN, Segment
 from rig.air.sockets import destroy
 from rig.air.traffic import carrier, planned
 from rig.errors import FaultError, RigError
-
-_MOST_UNREAD = 1 << 20
-"""Bytes of packet messages that wait for a reader; what comes then is counted, not kept."""
 
 MOST_FORGERIES = 10_000
 """Segments that one helper forges in its life."""
@@ -59,46 +57,6 @@ ARP_EVERY_S = 1.0
 """A device asks again from time to time, and would hear the truth."""
 
 Carry = Callable[[Any, Effect], Awaitable[str]]
-
-
-class Outlet(asyncio.Protocol):
-    """Answers on stdout. Packets are the only ones that may be lost, and their loss is counted."""
-
-    def __init__(self) -> None:
-        self.lost = 0
-        self._transport: asyncio.WriteTransport | None = None
-        self._room = asyncio.Event()
-        self._room.set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The pipe is there (asyncio's)."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-        transport.set_write_buffer_limits(_MOST_UNREAD)
-
-    def pause_writing(self) -> None:
-        """The reader is far behind (asyncio's)."""
-        self._room.clear()
-
-    def resume_writing(self) -> None:
-        """The reader has caught up (asyncio's)."""
-        self._room.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
-        """The reader is gone (asyncio's)."""
-        self._room.set()
-
-    async def room(self) -> None:
-        """Wait until the reader has taken most answers: no command is read before."""
-        await self._room.wait()
-
-    def say(self, answer: AnyAnswer) -> None:
-        """Write one answer."""
-        if isinstance(answer, Seen) and not self._room.is_set():
-            self.lost += 1
-            return
-        if self._transport is not None:
-            self._transport.write(encode(answer))
 
 
 class Session:
@@ -249,20 +207,7 @@ class Session:
         return ""
 
     async def _disturb(self, command: Disturb, effect: Effect) -> str:
-        way = self._way(command)
-        queue = disturb.Disturber(command)
-        effect.closers.append(queue.close)
-        effect.counters.append(lambda: dict(queue.counts))
-        for native in (True, False):
-            plan = rules.queue(way, command.way, command.flow, queue.queue, native=native)
-            try:
-                await self.effects.make(effect, plan)
-            except FaultError:
-                if not native:
-                    raise
-                continue
-            break
-        return "by a packet queue in user space"
+        return await impair(self._way(command), command, self.effects, effect)
 
     async def _capture(self, command: Capture, effect: Effect) -> str:
         ear = self.ears.on(self._way(command))

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.air import journal, links
+from rig.air import journal, links, netem
 from rig.air.arp import announce
-from rig.air.journal import AccessPoint, Arp, Change, Link, Qdisc
+from rig.air.journal import AccessPoint, Arp, Change, Detour, Device, Link, Qdisc
 from rig.air.leftovers import leftovers
 from rig.air.netfilter import Tables
 from rig.air.radio import put_back
@@ -38,6 +38,12 @@ async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
     if isinstance(change, Link):
         async with shaper.turn:
             return await links.switch(shaper.ip, change, up=True)
+    if isinstance(change, Detour):
+        async with shaper.turn:
+            return await netem.straighten(shaper.ip, change)
+    if isinstance(change, Device):
+        async with shaper.turn:
+            return await netem.remove(shaper.ip, change)
     if isinstance(change, AccessPoint):
         return await put_back(change)
     if isinstance(change, Arp):
@@ -53,6 +59,10 @@ def words(change: Change) -> str:
         return f"rate limit on {change.interface} (qdisc {change.handle:x}:)"
     if isinstance(change, Link):
         return f"{change.interface} was down"
+    if isinstance(change, Detour):
+        return f"packets of {change.interface} sent through netem (filters {change.number:x})"
+    if isinstance(change, Device):
+        return f"netem's device {change.name}"
     if isinstance(change, AccessPoint):
         which = change.hostapd or change.hotspot
         return f"access point {which} was {'off' if change.mhz is None else 'on another channel'}"

@@ -115,17 +115,8 @@ def _namespaces() -> Finding:
     return Finding("network namespaces", "limited", error, _ROOT_HINT)
 
 
-def _netem() -> Finding:
-    code = (
-        "import os; os.unshare(os.CLONE_NEWNET)\n"
-        "from pyroute2 import IPRoute\n"
-        "with IPRoute() as ip: ip.tc('add', 'netem', index=1, delay=1000)"
-    )
-    error = _tried(code)
-    found = "this kernel has it" if error is None else "not here"
-    if error is not None and "PermissionError" in error:
-        found = "not tried without root"
-    return Finding("netem", "ok", f"{found}; not needed: packets wait in a queue of the rig's own")
+DISTURBED = "packet-*"
+"""What of the helper's abilities either netem or a packet queue of the rig's makes."""
 
 
 def _air() -> Finding:
@@ -146,6 +137,10 @@ def _air() -> Finding:
         return Finding("packet faults", "limited", f"they cannot be tried: {error}", "rig heal")
     by = "" if line[0] == sys.executable else f" (by {line[0]})"
     tried = dict(row.split("\t", 1) for row in done.stdout.splitlines() if "\t" in row)
+    netem = tried.pop("netem", None)
+    if netem is not None and tried.get(DISTURBED) == "":
+        words = f"the rig's own queue, not netem: {netem}" if netem else "netem"
+        tried = {f"{n} (by {words})" if n == DISTURBED else n: why for n, why in tried.items()}
     lacking = [f"{name}: {why}" for name, why in tried.items() if why]
     works = ", ".join(name for name, why in tried.items() if not why)
     if done.returncode == 0 and tried and not lacking:
@@ -210,7 +205,6 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _loopback,
     _root,
     _namespaces,
-    _netem,
     _air,
     lambda: _tool("tcpdump", "a second witness of the rig's own captures", "tcpdump"),
     _serial_ports,

@@ -145,7 +145,14 @@ def test_a_plain_board_is_flashed_with_its_own_reset_commands(home: Path, capsys
 def test_doctor_says_of_everything_whether_it_works(capsys: Capsys) -> None:
     findings = said(capsys, "doctor")
     names = {found["name"] for found in findings}
-    assert {"Python", "esptool", "root", "network namespaces", "netem", "serial ports"} <= names
+    assert {
+        "Python",
+        "esptool",
+        "root",
+        "network namespaces",
+        "packet faults",
+        "serial ports",
+    } <= names
     assert all(found["hint"] for found in findings if found["state"] != "ok")
 
 
