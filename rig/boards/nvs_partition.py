@@ -15,8 +15,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from esp_idf_nvs_partition_gen.nvs_partition_gen import NVS, InputError, InsufficientSizeError, Page
-
 PAGE = 4096
 SMALLEST = 3 * PAGE
 """Bytes: fewer pages cannot be written to (ESP-IDF, `nvs_flash_init`)."""
@@ -190,6 +188,14 @@ def make_nvs(contents: Contents, size: int) -> bytes:
 
     Raises `NvsError` where it does not fit, or cannot be written.
     """
+    # Here, not above: it takes 0.2 s to load, which only who writes a partition should pay.
+    from esp_idf_nvs_partition_gen.nvs_partition_gen import (
+        NVS,
+        InputError,
+        InsufficientSizeError,
+        Page,
+    )
+
     if size % PAGE or size < SMALLEST:
         raise NvsError(f"has {size} bytes, expected a multiple of {PAGE} from {SMALLEST} on")
     for name in [*contents.namespaces, *(key for _, key in contents.values)]:

@@ -73,7 +73,7 @@ def panic() -> Callable[..., str]:
     def of(version: str, *stack: str) -> str:
         image = parse_app((FIRMWARE / version / "sendspin-speaker.bin").read_bytes())
         written: list[str] = []
-        system = SimpleNamespace(image=image, uart_write=written.append)
+        system = SimpleNamespace(image=image, say=written.append)
         model.dump(system, LoadFault(0x3FC9_4000, ("vPortTaskWrapper", *stack)))
         return "\n".join(written) + "\n"
 

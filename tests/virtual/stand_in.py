@@ -11,28 +11,28 @@ import sys
 
 from rig.boards.virtual.__main__ import options
 from rig.boards.virtual.process import main
-from rig.boards.virtual.system import RTC_SW_SYS_RST, Restart, System
+from rig.boards.virtual.system import Reset, Restart, System
 
 
 async def app_main(system: System) -> None:
     """The application: one listener, one console."""
-    system.uart_write(f"I ({system.millis()}) main_task: Calling app_main()")
+    system.say(f"I ({system.millis()}) main_task: Calling app_main()")
     serving = asyncio.create_task(_serve(system))
     try:
         while True:
             word, _, rest = (await system.uart_line()).partition(" ")
             if word == "count":
-                count = (system.nvs().get("stand_in", "count") or 0) + 1
-                system.nvs().put("stand_in", "count", count)
-                system.uart_write(f"count {count}")
+                count = (system.nvs.get("stand_in", "count") or 0) + 1
+                system.nvs.put("stand_in", "count", count)
+                system.say(f"count {count}")
             elif word == "panic":
-                raise Restart(0xC)
+                raise Restart(Reset.RTC_SW_CPU_RST)
             elif word == "restart":
-                raise Restart(RTC_SW_SYS_RST)
+                raise Restart
             elif word == "break":
                 raise RuntimeError("the stand-in was told to break")
             else:
-                system.uart_write(f"heard {word} {rest}")
+                system.say(f"heard {word} {rest}")
     finally:
         serving.cancel()
 
@@ -41,7 +41,7 @@ async def _serve(system: System) -> None:
     loop = asyncio.get_running_loop()
     address = await system.wifi_join()
     listener = system.listen(8928, 4)
-    system.uart_write(f"listening on {address}")
+    system.say(f"listening on {address}")
     async with asyncio.TaskGroup() as tasks:
         while True:
             sock, _ = await loop.sock_accept(listener)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.boards.virtual import boot
+from rig.boards.virtual.firmware import AppImage
 from rig.boards.virtual.flash import NorFlash
 from rig.boards.virtual.system import Restart
 from rig.errors import FirmwareError
@@ -59,20 +60,20 @@ def chip(tmp_path, flashed):
         one.close()
 
 
-async def run(flash: NorFlash) -> tuple[str, boot.Booted | int]:
+async def run(flash: NorFlash) -> tuple[str, AppImage | int]:
     """What a boot prints, and what it ends in: the application or a reset code."""
     printed = Printed()
     try:
         first = await boot.first_stage(printed, flash, printed)
-        booted = await boot.second_stage(printed, flash, first)
+        booted, _ = await boot.second_stage(printed, flash, first)
     except Restart as restart:
-        return printed.text, restart.reset_code
+        return printed.text, restart.reset
     return printed.text, booted
 
 
 async def test_a_sound_flash_boots_the_version_that_was_flashed(chip):
     text, booted = await run(chip())
-    assert booted.image.descriptor.version == "v0.7.0"
+    assert booted.descriptor.version == "v0.7.0"
     assert "SPIWP:0xee\nmode:DIO, clock div:1\nload:0x3f" in text
     assert "I boot: ESP-IDF v5.5.4 2nd stage bootloader" in text
     assert "I boot:  2 factory          factory app      00 00 00010000 00100000" in text
@@ -110,7 +111,7 @@ async def test_a_bootloader_with_a_wrong_hash_boots_anyway_and_says_so(chip):
     text, booted = await run(chip((end, bytes(32))))
     assert "SHA-256 comparison failed:\nCalculated: " in text
     assert "Attempting to boot anyway...\nentry 0x" in text
-    assert booted.image.descriptor.version == "v0.7.0"
+    assert booted.descriptor.version == "v0.7.0"
 
 
 async def test_a_bootloader_with_a_torn_segment_is_no_image(chip):
@@ -170,6 +171,13 @@ async def test_a_partition_beyond_the_flash_is_refused(chip):
     assert "partition 0 invalid - offset 0x3f0000 size 0x20000 exceeds flash" in text
 
 
+async def test_a_partition_at_the_very_end_of_the_flash_is_not_bootable(chip):
+    entry = struct.pack("<HBBII16sI", 0x50AA, 0, 0, 0x400000, 0, b"factory", 0)
+    text, code = await run(chip((0x8000, entry + b"\xff" * 0x60)))
+    assert "E esp_image: 0x400000+0x18 is beyond" in text
+    assert code == 0x3
+
+
 async def test_a_table_without_an_end_is_refused(chip):
     entry = struct.pack("<HBBII16sI", 0x50AA, 1, 2, 0x9000, 0x1000, b"nvs", 0)
     text, _ = await run(chip((0x8000, entry * 96)))
@@ -186,7 +194,7 @@ def test_no_content_of_the_flash_breaks_the_boot_code(tmp_path_factory, content,
             text, ended = asyncio.run(run(flash))
         except FirmwareError:
             return
-    assert ended in (0x3, 0x7) or ended.image.descriptor
+    assert ended in (0x3, 0x7) or ended.descriptor
     assert text
 
 

@@ -36,7 +36,7 @@ def test_a_worker_run_on_a_freed_connection_faults_as_the_table_says(worker: str
     cpu.mem_write(DEAD, b"\xfe" * 512)  # the freed connection, poisoned
     cpu.mem_write(WORK, struct.pack("<I60x", DEAD))  # the time worker gets the object itself
     argument = DEAD if worker == "async_send_time_text" else WORK
-    message = struct.pack("<III", 1, app.function(chain[-1]).start, argument)
+    message = struct.pack("<III", 1, app.functions[chain[-1]].start, argument)
     faults: list[int] = []
 
     def leave(result: int, data: bytes) -> None:
@@ -45,9 +45,9 @@ def test_a_worker_run_on_a_freed_connection_faults_as_the_table_says(worker: str
         cpu.reg_write(riscv.UC_RISCV_REG_PC, cpu.reg_read(riscv.UC_RISCV_REG_RA))
 
     def step(_cpu: object, pc: int, _size: int, _data: object) -> None:
-        if pc == app.function("lwip_select").start:
+        if pc == app.functions["lwip_select"].start:
             leave(1, struct.pack("<I", 1))  # the control socket is readable
-        elif pc == app.function("lwip_recv").start:
+        elif pc == app.functions["lwip_recv"].start:
             leave(len(message), message)
 
     def fault(_cpu: object, _kind: int, at: int, _size: int, _value: int, _data: object) -> bool:
@@ -57,22 +57,22 @@ def test_a_worker_run_on_a_freed_connection_faults_as_the_table_says(worker: str
     cpu.hook_add(unicorn.UC_HOOK_CODE, step)
     cpu.hook_add(unicorn.UC_HOOK_MEM_INVALID, fault)
     cpu.reg_write(riscv.UC_RISCV_REG_SP, STACK + 0x8000)
-    cpu.reg_write(riscv.UC_RISCV_REG_A0, app.function("httpd_thread").start)
+    cpu.reg_write(riscv.UC_RISCV_REG_A0, app.functions["httpd_thread"].start)
     cpu.reg_write(riscv.UC_RISCV_REG_A1, HTTPD)
     with pytest.raises(unicorn.UcError):
-        cpu.emu_start(app.function("vPortTaskWrapper").start, 0, count=10_000)
+        cpu.emu_start(app.functions["vPortTaskWrapper"].start, 0, count=10_000)
 
-    load = app.function(chain[-1]).load
+    load = app.functions[chain[-1]].load
     assert load is not None
-    assert cpu.reg_read(riscv.UC_RISCV_REG_PC) == app.function(chain[-1]).touch
+    assert cpu.reg_read(riscv.UC_RISCV_REG_PC) == app.functions[chain[-1]].touch
     assert faults == [0xFEFEFEFE + load.offset]
     assert cpu.reg_read(riscv.UC_RISCV_REG_X0 + load.base) == 0xFEFEFEFE
     assert cpu.reg_read(riscv.UC_RISCV_REG_RA) == app.call(*chain[-2:])
     sp = cpu.reg_read(riscv.UC_RISCV_REG_SP)
     for caller, callee in reversed(list(itertools.pairwise(chain))):
-        function = app.function(callee)
+        function = app.functions[callee]
         assert function.ra_offset is not None
         saved = bytes(cpu.mem_read(sp + function.ra_offset, 4))
         assert saved == struct.pack("<I", app.call(caller, callee))
         sp += function.frame_size
-    assert sp == STACK + 0x8000 - app.function("vPortTaskWrapper").frame_size
+    assert sp == STACK + 0x8000 - app.functions["vPortTaskWrapper"].frame_size

@@ -10,7 +10,7 @@ from rig.boards.virtual.panic import dump
 from rig.boards.virtual.sendspin.client import Client
 from rig.boards.virtual.sendspin.messages import COMMANDS
 from rig.boards.virtual.sendspin.versions import VERSIONS
-from rig.boards.virtual.system import RTC_SW_CPU_RST, Restart, System
+from rig.boards.virtual.system import Reset, Restart, System
 
 TURN = 0.007
 """Seconds between two turns of the main loop."""
@@ -26,7 +26,7 @@ async def app_main(system: System) -> None:
     if version is None:
         known = ", ".join(VERSIONS)
         text = f"this application is no version that the model knows ({known}): it stays idle"
-        _log(system, "E", "main", text)
+        system.log("E", "main", text)
         await asyncio.Event().wait()
         return
     begin_task()
@@ -53,7 +53,7 @@ async def _task(system: System, body: Awaitable[None]) -> None:
         await body
     except LoadFault as fault:
         dump(system, fault)
-        raise Restart(RTC_SW_CPU_RST) from fault
+        raise Restart(Reset.RTC_SW_CPU_RST) from fault
 
 
 async def _main_task(client: Client) -> None:
@@ -82,26 +82,22 @@ async def _console_task(system: System, client: Client) -> None:
         words = (await system.uart_line()).split()
         match words:
             case ["talk", count] if _is_count(count):
-                _log(system, "I", "talk", f"queueing {int(count)} client/state")
+                system.log("I", "talk", f"queueing {int(count)} client/state")
                 for _ in range(int(count)):
                     client.turn_volume()
             case ["command", name] if name in COMMANDS:
-                _log(system, "I", "talk", f"sending client/command {name}")
+                system.log("I", "talk", f"sending client/command {name}")
                 client.send_command(name)
             case []:
                 pass
             case _:
                 known = f"talk N (1 to {TALK_LIMIT}), command NAME ({' '.join(COMMANDS)})"
                 text = f"unknown command '{' '.join(words)[:64]}'; there is: {known}"
-                _log(system, "E", "talk", text)
+                system.log("E", "talk", text)
 
 
 def _is_count(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 6 and 1 <= int(word) <= TALK_LIMIT
-
-
-def _log(system: System, level: str, tag: str, text: str) -> None:
-    system.uart_write(f"{level} ({system.millis()}) {tag}: {text}")
 
 
 def _greet(system: System) -> None:
@@ -128,4 +124,4 @@ def _greet(system: System) -> None:
         ("main_task", "Calling app_main()"),
     )
     for tag, text in lines:
-        _log(system, "I", tag, text)
+        system.log("I", tag, text)

@@ -1,7 +1,7 @@
 """A flashed application image as the model reads it: segments, descriptor, function table.
 
-The image is what the user flashed, so all of it is untrusted. Formats: ESP-IDF's image header,
-segment header and `esp_app_desc_t` (5.5); the function table is `fixtures/firmware/build.py`'s.
+The image is what the user flashed, so all of it is untrusted. Formats: ESP-IDF's segment header and
+`esp_app_desc_t` (5.5); the function table is `fixtures/firmware/build.py`'s.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rig.errors import FirmwareError
 
@@ -16,8 +17,7 @@ TABLE_MAGIC = b"SRIG-FUNCTIONS\0\0"
 _APP_DESC_MAGIC = b"\x32\x54\xcd\xab"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """What is at `address` on the chip."""
 
     address: int
@@ -36,11 +36,9 @@ class AppDescriptor:
     elf_sha256: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """A RISC-V load, `rd = [base + offset]`; register numbers 0 to 31."""
+class Load(NamedTuple):
+    """A RISC-V load from `[base + offset]`; `base` is a register's number."""
 
-    rd: int
     base: int
     offset: int
 
@@ -65,25 +63,15 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class AppImage:
-    """An application image. `functions` is empty in firmware that is not the model's."""
+    """An application image. `functions` is empty in firmware that is not the model's.
+
+    `calls` has the return address of each call, by caller and callee.
+    """
 
     segments: tuple[Segment, ...]
     descriptor: AppDescriptor
     functions: Mapping[str, Function]
     calls: Mapping[tuple[str, str], int]
-
-    def function(self, name: str) -> Function:
-        """The function of that qualified name. Raises `FirmwareError` when there is none."""
-        if name not in self.functions:
-            raise FirmwareError(f"no function {name} in {self.descriptor.version}")
-        return self.functions[name]
-
-    def call(self, caller: str, callee: str) -> int:
-        """The call's return address. Raises `FirmwareError` when `caller` never makes it."""
-        if (caller, callee) not in self.calls:
-            version = self.descriptor.version
-            raise FirmwareError(f"{caller} does not call {callee} in {version}")
-        return self.calls[caller, callee]
 
 
 def _bad(what: str) -> FirmwareError:
@@ -96,34 +84,23 @@ def _bad(what: str) -> FirmwareError:
 def parse_app(data: bytes) -> AppImage:
     """Read an application image (`data` may go on after its end). Raises `FirmwareError`.
 
-    Checksum and hash are the boot code's to verify.
+    Header, checksum and hash are the boot code's to verify.
     """
     try:
-        segments = _segments(data)
-        return AppImage(segments, _descriptor(segments[0].data), *_table(segments))
+        segments, at = [], 24
+        for _ in range(data[1]):
+            address, size = struct.unpack_from("<II", data, at)
+            if size > len(data) - at - 8:
+                raise _bad(f"a segment of {size:#x} bytes does not fit")
+            segments.append(Segment(address, data[at + 8 : at + 8 + size]))
+            at += 8 + size
+        return AppImage(tuple(segments), _descriptor(segments[0].data), *_table(segments))
     except (struct.error, IndexError) as error:
         raise _bad(f"it is cut short ({error})") from error
 
 
-def _segments(data: bytes) -> tuple[Segment, ...]:
-    if data[:1] != b"\xe9":
-        raise _bad(f"expected magic e9, found {data[:1].hex() or 'nothing'}")
-    count, chip = data[1], struct.unpack_from("<H", data, 12)[0]
-    if chip != 5:
-        raise _bad(f"expected chip id 5, found {chip}")
-    if not 0 < count <= 16:  # ESP_IMAGE_MAX_SEGMENTS
-        raise _bad(f"expected 1 to 16 segments, found {count}")
-    segments, at = [], 24
-    for number in range(count):
-        address, size = struct.unpack_from("<II", data, at)
-        if size > len(data) - at - 8:
-            raise _bad(f"segment {number} of {size:#x} bytes does not fit")
-        segments.append(Segment(address, data[at + 8 : at + 8 + size]))
-        at += 8 + size
-    return tuple(segments)
-
-
-def _text(raw: bytes) -> str:
+def text(raw: bytes) -> str:
+    """The string in a field of fixed size."""
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
@@ -131,7 +108,7 @@ def _descriptor(drom: bytes) -> AppDescriptor:
     if drom[:4] != _APP_DESC_MAGIC:
         raise _bad(f"expected descriptor magic {_APP_DESC_MAGIC.hex()}, found {drom[:4].hex()}")
     version, name, time, date, idf, sha = struct.unpack_from("<16x32s32s16s16s32s32s", drom)
-    return AppDescriptor(_text(version), _text(name), _text(time), _text(date), _text(idf), sha)
+    return AppDescriptor(text(version), text(name), text(time), text(date), text(idf), sha)
 
 
 def _table(
@@ -147,12 +124,12 @@ def _table(
         raise _bad(f"a function table of version {version} is not known")
     rows = drom.data[at + 12 :][: n_functions * 24]
     functions = []
-    for name, start, end, touch, frame, ra in struct.iter_unpack("<6I", rows):
-        if not drom.address <= name < drom.address + len(drom.data):
-            raise _bad(f"a function's name lies at {name:#x}, outside of it")
-        text = _text(drom.data[name - drom.address :][:256])
+    for where, start, end, touch, frame, ra in struct.iter_unpack("<6I", rows):
+        if not drom.address <= where < drom.address + len(drom.data):
+            raise _bad(f"a function's name lies at {where:#x}, outside of it")
+        name = text(drom.data[where - drom.address :][:256])
         saved = None if ra == 0xFFFFFFFF else ra
-        functions.append(Function(text, start, end, touch, frame, saved, _load(segments, touch)))
+        functions.append(Function(name, start, end, touch, frame, saved, _load(segments, touch)))
     edges = drom.data[at + 12 + n_functions * 24 :][: n_calls * 12]
     calls = {
         (functions[caller].name, functions[callee].name): return_pc
@@ -167,9 +144,8 @@ def _load(segments: Sequence[Segment], pc: int) -> Load | None:
         if 0 <= pc - segment.address <= len(segment.data) - 4:
             (word,) = struct.unpack_from("<I", segment.data, pc - segment.address)
             if word & 0x707F == 0x2003:
-                offset = (word >> 20) - (word >> 31 << 12)
-                return Load(word >> 7 & 31, word >> 15 & 31, offset)
+                return Load(word >> 15 & 31, (word >> 20) - (word >> 31 << 12))
             if word & 0xE003 == 0x4000:
                 offset = (word >> 10 & 7) << 3 | (word >> 6 & 1) << 2 | (word >> 5 & 1) << 6
-                return Load((word >> 2 & 7) + 8, (word >> 7 & 7) + 8, offset)
+                return Load((word >> 7 & 7) + 8, offset)
     return None

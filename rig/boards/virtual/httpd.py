@@ -16,9 +16,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rig.boards.virtual import httpd_uri, websocket
+from wsproto.frame_protocol import Opcode, XorMaskerSimple
+
+from rig.boards.virtual import http
 from rig.boards.virtual.cpu import begin_task, call
-from rig.boards.virtual.lwip import FIRST_SOCKET, WAIT, Numbers, Socket, SocketError, resolve
+from rig.boards.virtual.lwip import FIRST_SOCKET, WAIT, Socket, SocketError, resolve
 from rig.boards.virtual.system import System
 
 ESP_OK = 0
@@ -53,15 +55,23 @@ class Session:
     context: object | None = None
     """The session's context: the last owner of what it holds until the slot is freed."""
     pending: bytes = b""
+    """Read from the socket, not used yet."""
     handshake_done: bool = False
     ws_close: bool = False
     mask_key: bytes = bytes(4)
 
     @property
-    def host(self) -> Socket:
-        """The open socket."""
+    def open_socket(self) -> Socket:
+        """The socket of a slot that is not free."""
         assert self.socket is not None, "a free slot has no socket"
         return self.socket
+
+    async def recv(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end of the stream. Raises `SocketError`."""
+        if self.pending:
+            part, self.pending = self.pending[:size], self.pending[size:]
+            return part
+        return await self.open_socket.recv(min(size, 65536), WAIT)
 
 
 @dataclass(slots=True)
@@ -74,23 +84,27 @@ class Frame:
     length: int = 0
 
 
+def header(opcode: int, size: int) -> bytes:
+    """The header of an unmasked, final frame of `size` payload bytes."""
+    first = 0x80 | opcode
+    if size <= 125:
+        return bytes((first, size))
+    if size < 0xFFFF:  # sic: ESP-IDF's `httpd_ws_send_frame_async` sends 65,535 in the long form
+        return bytes((first, 126)) + size.to_bytes(2, "big")
+    return bytes((first, 127)) + size.to_bytes(8, "big")
+
+
 class Handlers(Protocol):
-    """What the application registers."""
+    """What the application registers: a session was accepted, is being deleted (its number is free
+    once that returns), had a GET for `path` answered, has a data frame (an `esp_err_t` other than
+    ESP_OK ends it)."""
 
     path: str
 
-    def on_open(self, fd: int) -> None:
-        """A session was accepted."""
-
-    def on_close(self, fd: int) -> None:
-        """A session is being deleted; its number is free once this returns."""
-
-    def on_upgrade(self, fd: int) -> None:
-        """A GET for `path` arrived and, if it asked for an upgrade, was answered."""
-
-    async def on_frame(self, frame: Frame) -> int:
-        """A data frame begins; an `esp_err_t` other than ESP_OK ends the session."""
-        ...
+    def on_open(self, fd: int) -> None: ...
+    def on_close(self, fd: int) -> None: ...
+    def on_upgrade(self, fd: int) -> None: ...
+    async def on_frame(self, frame: Frame) -> int: ...
 
 
 @dataclass
@@ -105,7 +119,6 @@ class Httpd:
 
     def __post_init__(self) -> None:
         self.sessions = [Session() for _ in range(self.max_open_sockets)]
-        self._numbers = Numbers(FIRST_SOCKET + 3)  # listener, control and message socket before it
         self._mailbox: deque[Work] = deque()
         self._lru_counter = 0
         self._wake: asyncio.Future[None] | None = None
@@ -115,17 +128,16 @@ class Httpd:
 
     def warn(self, tag: str, text: str) -> None:
         """Log at W."""
-        self.system.uart_write(f"W ({self.system.millis()}) {tag}: {text}")
+        self.system.log("W", tag, text)
 
     # -- what other tasks may call ----------------------------------------------------------------
 
-    def queue_work(self, work: Work) -> bool:
-        """`httpd_queue_work`: True even when the mailbox is full and `work` is lost."""
+    def queue_work(self, work: Work) -> None:
+        """`httpd_queue_work`: ESP_OK even when the mailbox is full and `work` is lost."""
         if len(self._mailbox) < MAILBOX:
             self._mailbox.append(work)
             if self._wake is not None:
                 resolve(self._wake)
-        return True
 
     def find(self, fd: int) -> Session | None:
         """The session on `fd`, whoever that is by now."""
@@ -146,9 +158,13 @@ class Httpd:
         session = self.find(fd)
         if session is None:
             return ESP_ERR_INVALID_ARG
-        head = websocket.header(opcode, len(payload))
-        for part, name in ((head, "header"), (payload, "payload")):
-            if part and not await self._frame_part(session.host, part):
+        to = session.open_socket
+        for part, name in ((header(opcode, len(payload)), "header"), (payload, "payload")):
+            if not part:
+                continue
+            sent = await self.send(to, part)
+            await asyncio.sleep(SEND_TIME)
+            if not sent:
                 self.warn("httpd_ws", f"httpd_ws_send_frame_async: Failed to send WS {name}")
                 return ESP_FAIL
         return ESP_OK
@@ -174,7 +190,7 @@ class Httpd:
                 await self._mailbox.popleft()()
         with call("httpd_sess_enum"):
             for session in self.sessions:
-                if session.fd >= 0 and (session.host.host.fileno() in ready or session.pending):
+                if session.fd >= 0 and (session.open_socket.fileno() in ready or session.pending):
                     with call("httpd_process_session"):
                         if not await self._process(session):
                             self._delete(session)
@@ -210,12 +226,13 @@ class Httpd:
             self.warn("httpd", f"httpd_accept_conn: error in accept ({error.errno})")
             return
         self.system.adopt(host)
-        index = next(i for i, session in enumerate(self.sessions) if session.fd < 0)
-        session = self.sessions[index]
-        number = self._numbers.take()
+        session = next(session for session in self.sessions if session.fd < 0)
+        taken = {each.fd for each in self.sessions}
+        # Before the sessions' come the listener's, the control's and the message socket's.
+        number = next(n for n in range(FIRST_SOCKET + 3, 64) if n not in taken)
         session.lru_counter, session.lru_socket, session.pending = 0, False, b""
         session.handshake_done = session.ws_close = False
-        session.fd, session.socket = number, Socket(number, host)
+        session.fd, session.socket = number, Socket(host)
         self._epoll.register(host, select.EPOLLIN)
         with call("httpd_sess_new"):
             self.handlers.on_open(number)
@@ -226,9 +243,8 @@ class Httpd:
             return
         with call("httpd_sess_delete"):
             self.handlers.on_close(session.fd)
-            self._epoll.unregister(session.host.host)
-            session.host.close()
-            self._numbers.release(session.fd)
+            self._epoll.unregister(session.open_socket.fileno())
+            session.open_socket.close()
             session.context = None
             session.fd, session.socket = -1, None
         if all(other.fd < 0 for other in self.sessions):
@@ -247,7 +263,7 @@ class Httpd:
         """One request or one frame. False: delete the session."""
         with call("httpd_sess_process"), call("httpd_req_new"):
             if not session.handshake_done:
-                served = await httpd_uri.serve(self, session)
+                served = await http.serve(self, session)
             elif session.ws_close:
                 served = True
             else:
@@ -262,28 +278,25 @@ class Httpd:
     # -- WebSocket --------------------------------------------------------------------------------
 
     async def _frame(self, session: Session) -> int:
-        first = await self._recv_head(session, 1)
-        if first is None:
+        try:
+            (first,) = await self._recv_head(session, 1)
+        except EOFError:
             text = "Failed to read header byte (socket FD invalid), closing socket now"
             self.warn("httpd_ws", f"httpd_ws_get_frame_type: {text}")
             session.ws_close = True
             return ESP_OK
-        frame = Frame(session, first[0] & 0x0F, bool(first[0] & websocket.FIN))
-        if frame.opcode in (websocket.PING, websocket.CLOSE):
-            session.ws_close = frame.opcode == websocket.CLOSE
-            return await self._control(frame)
-        if frame.opcode > websocket.CLOSE:
+        frame = Frame(session, first & 0x0F, bool(first & 0x80))
+        if frame.opcode in (Opcode.PING, Opcode.CLOSE):
+            session.ws_close = frame.opcode == Opcode.CLOSE
+            error, payload = await self.recv_frame(frame, 126)
+            if error != ESP_OK:
+                return ESP_ERR_INVALID_STATE
+            answer = (Opcode.CLOSE, b"") if session.ws_close else (Opcode.PONG, payload)
+            return await self.ws_send(session.fd, *answer)
+        if frame.opcode > Opcode.CLOSE:
             return ESP_OK  # a pong: its other bytes stay in the stream, as in 5.5.4
         with call("sendspin::SendspinWsServer::websocket_handler"):
             return await self.handlers.on_frame(frame)
-
-    async def _control(self, frame: Frame) -> int:
-        error, payload = await self.recv_frame(frame, 126)
-        if error != ESP_OK:
-            return ESP_ERR_INVALID_STATE
-        close = frame.opcode == websocket.CLOSE
-        answer = (websocket.CLOSE, b"") if close else (websocket.PONG, payload)
-        return await self.ws_send(frame.session.fd, *answer)
 
     async def recv_frame(self, frame: Frame, limit: int) -> tuple[int, bytes]:
         """`httpd_ws_recv_frame`: header, then at most `limit` bytes of payload: (error, payload).
@@ -306,36 +319,32 @@ class Httpd:
                 self.warn("httpd_ws", "httpd_ws_recv_frame: Failed to receive payload")
                 return ESP_FAIL, b""
             payload += part
-        return ESP_OK, websocket.unmask(bytes(payload), frame.session.mask_key)
+        return ESP_OK, bytes(XorMaskerSimple(frame.session.mask_key).process(payload))
 
     async def _recv_length(self, frame: Frame) -> int:
-        where = "httpd_ws_recv_frame: Failed to receive"
-        second = await self._recv_head(frame.session, 1)
-        if second is None:
-            self.warn("httpd_ws", f"{where} the second byte")
+        """The rest of a frame's header."""
+        session, missing = frame.session, "the second byte"
+        try:
+            (second,) = await self._recv_head(session, 1)
+            frame.length = second & 0x7F
+            if frame.length > 125:
+                missing = "2 bytes length"
+                length = await self._recv_head(session, 2 if frame.length == 126 else 8)
+                frame.length = int.from_bytes(length, "big") & 0xFFFF_FFFF  # size_t of the C3
+            if not second & 0x80:
+                self.warn("httpd_ws", "httpd_ws_recv_frame: WS frame is not properly masked.")
+                return ESP_ERR_INVALID_STATE
+            missing = "mask key"
+            session.mask_key = await self._recv_head(session, 4)
+        except EOFError:
+            self.warn("httpd_ws", f"httpd_ws_recv_frame: Failed to receive {missing}")
             return ESP_FAIL
-        frame.length = second[0] & 0x7F
-        if frame.length > 125:
-            size = 2 if frame.length == 126 else 8
-            length = await self._recv_head(frame.session, size)
-            if length is None:
-                self.warn("httpd_ws", f"{where} 2 bytes length")
-                return ESP_FAIL
-            frame.length = int.from_bytes(length, "big") & 0xFFFF_FFFF  # size_t of the C3
-        if not second[0] & 0x80:
-            self.warn("httpd_ws", "httpd_ws_recv_frame: WS frame is not properly masked.")
-            return ESP_ERR_INVALID_STATE
-        key = await self._recv_head(frame.session, 4)
-        if key is None:
-            self.warn("httpd_ws", f"{where} mask key")
-            return ESP_FAIL
-        frame.session.mask_key = key
         return ESP_OK
 
     # -- bytes ------------------------------------------------------------------------------------
 
-    async def _recv_head(self, session: Session, size: int) -> bytes | None:
-        """`size` bytes of a frame's header; None: the stream ended.
+    async def _recv_head(self, session: Session, size: int) -> bytes:
+        """`size` bytes of a frame's header. Raises `EOFError`: the stream ended.
 
         A receive *error* passes for bytes of zero: 5.5.4 compares the negative result with an
         unsigned size. So a dead or stalled peer shows as a frame that is not masked, error 259.
@@ -346,17 +355,14 @@ class Httpd:
             if error:
                 return bytes(size)
             if not part:
-                return None
+                raise EOFError
             data += part
         return data
 
     async def _recv(self, session: Session, size: int) -> tuple[bytes, bool]:
         """At most `size` bytes, and whether that failed (it is logged)."""
-        if session.pending:
-            part, session.pending = session.pending[:size], session.pending[size:]
-            return part, False
         try:
-            return await session.host.recv(min(size, 65536), WAIT), False
+            return await session.recv(size), False
         except SocketError as error:
             self.sock_err("recv", error)
             return b"", True
@@ -369,12 +375,6 @@ class Httpd:
             self.sock_err("send", error)
             return False
         return True
-
-    async def _frame_part(self, to: Socket, data: bytes) -> bool:
-        """`send`, in the middle of which the main loop may turn (`SEND_TIME`)."""
-        sent = await self.send(to, data)
-        await asyncio.sleep(SEND_TIME)
-        return sent
 
     def sock_err(self, what: str, error: SocketError) -> None:
         """Warn of a failed socket call."""

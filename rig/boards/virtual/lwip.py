@@ -8,7 +8,6 @@ receive mailbox: `err_tcp` in api_msg.c).
 from __future__ import annotations
 
 import asyncio
-import heapq
 import socket
 from collections.abc import Callable
 
@@ -38,26 +37,10 @@ def resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Numbers:
-    """Socket numbers: the lowest free one, always."""
-
-    def __init__(self, first: int) -> None:
-        self._free = list(range(first, 64))
-
-    def take(self) -> int:
-        """The lowest free number. Raises `IndexError` when there is none."""
-        return heapq.heappop(self._free)
-
-    def release(self, number: int) -> None:
-        """`number` is free from here on."""
-        heapq.heappush(self._free, number)
-
-
 class Socket:
-    """A connected socket; `fd` is its number on the device."""
+    """A connected socket."""
 
-    def __init__(self, fd: int, host: socket.socket) -> None:
-        self.fd = fd
+    def __init__(self, host: socket.socket) -> None:
         self.host = host
         self._reset = False
         self._told = False
@@ -117,6 +100,10 @@ class Socket:
             raise SocketError(EAGAIN) from error
         finally:
             remove(self.host)
+
+    def fileno(self) -> int:
+        """The host's descriptor."""
+        return self.host.fileno()
 
     def close(self) -> None:
         """`shutdown(SHUT_RD)` and `close`: the peer sees FIN, or RST if not all was read."""

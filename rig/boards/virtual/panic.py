@@ -41,12 +41,12 @@ def dump(system: System, fault: LoadFault) -> None:
         "Rebooting...",
     ]
     for line in lines:
-        system.uart_write(line)
+        system.say(line)
 
 
 def _dump_lines(image: AppImage, fault: LoadFault) -> list[str]:
     stack = list(fault.stack)
-    while len(stack) > 1 and not (stack[-1] in image.functions and image.function(stack[-1]).touch):
+    while len(stack) > 1 and not ((top := image.functions.get(stack[-1])) and top.touch):
         stack.pop()  # a helper of the model's: the firmware faults in the function around it
     frames, return_address = _frames(image, stack)
     top = image.functions.get(stack[-1]) if stack else None

@@ -130,7 +130,8 @@ class Process:
     async def _until_unplugged(self) -> None:
         while not self._over.is_set():
             seen = max(self._last_control, self.uart.last_client)
-            if self._clients or self.uart.attached or self.chip.sockets:
+            busy = self.chip.system is not None and self.chip.system.sockets
+            if self._clients or self.uart.attached or busy:
                 seen = time.monotonic()
             left = seen + self._options.idle_seconds - time.monotonic()
             if left <= 0:
@@ -190,15 +191,15 @@ class Process:
 
     def status(self) -> dict[str, Any]:
         """What the board's owner may want to know."""
-        chip, network = self.chip, self.network
+        chip, network, system = self.chip, self.network, self.chip.system
         return {
             "pid": os.getpid(),
             "uart": self.uart.path,
             "mac": chip.mac.hex(":"),
             "state": chip.state,
-            "firmware": chip.firmware,
+            "firmware": system and system.firmware,
             "address": network.address,
-            "joined": chip.station is not None and chip.station.joined,
+            "joined": bool(system and system.station and system.station.joined),
             "network": network.kind,
             "interface": network.interface,
             "no_namespace": self._why,

@@ -35,8 +35,6 @@ class AccessPoint:
 def _credential(nvs: Nvs, key: str, *, counted: bool) -> str:
     """A string that ESP-IDF's WiFi keeps as a blob; the SSID's begins with its length (u32)."""
     value = nvs.get("nvs.net80211", key)
-    if isinstance(value, str):
-        return value
     if not isinstance(value, bytes):
         return ""
     if counted:

@@ -40,10 +40,13 @@ class FakeSystem:
         self._store = store
         self._began = time.monotonic_ns()
 
-    def uart_write(self, text: str) -> None:
+    def say(self, text: str) -> None:
         with self.printed:
             self.lines.append(text)
             self.printed.notify_all()
+
+    def log(self, level: str, tag: str, text: str) -> None:
+        self.say(f"{level} ({self.millis()}) {tag}: {text}")
 
     async def uart_line(self) -> str:
         return await self.typed.get()
@@ -54,6 +57,7 @@ class FakeSystem:
     def micros(self) -> int:
         return (time.monotonic_ns() - self._began) // 1000
 
+    @property
     def nvs(self) -> FakeSystem:
         return self
 

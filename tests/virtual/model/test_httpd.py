@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.boards.virtual.http import MAX_HEADERS, HeadReader, Refusal, Request
-from rig.boards.virtual.websocket import accept_key, header, unmask
+from rig.boards.virtual.http import MAX_HEADERS, Refusal, Request, read_head
+from rig.boards.virtual.httpd import header
 
 Boot = Callable[[str], Any]
 Connect = Callable[..., Any]
@@ -169,22 +169,12 @@ def test_a_flood_of_frames_does_not_stop_the_device(
 
 @given(st.binary(max_size=3000), st.integers(1, 128))
 def test_any_bytes_are_a_request_a_refusal_or_not_enough(data: bytes, step: int) -> None:
-    reader = HeadReader()
     for at in range(0, len(data), step):
-        result = reader.feed(data[at : at + step])
+        result = read_head(data[: at + step])
         assert result is None or isinstance(result, Request | Refusal)
         if result is not None:
             return
     assert len(data) < 512 + MAX_HEADERS + 128
-
-
-def test_the_accept_key_is_the_rfcs_own_example() -> None:
-    assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-
-
-@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
-def test_unmasking_twice_gives_the_payload_back(payload: bytes, key: bytes) -> None:
-    assert unmask(unmask(payload, key), key) == payload
 
 
 @pytest.mark.parametrize(

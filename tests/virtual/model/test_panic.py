@@ -31,7 +31,7 @@ class Recorder:
         self.image = image(version)
         self.text = ""
 
-    def uart_write(self, text: str) -> None:
+    def say(self, text: str) -> None:
         self.text += text + "\n"
 
 
@@ -64,13 +64,13 @@ def test_the_lines_are_those_of_a_c3(panicked: Recorder) -> None:
 
 def test_the_registers_agree_with_the_instruction_at_mepc(panicked: Recorder) -> None:
     seen = registers(panicked.text)
-    function = panicked.image.function(WORKER)
+    function = panicked.image.functions[WORKER]
     assert function.load is not None
     assert seen["MEPC"] == function.touch
     assert seen["MCAUSE"] == 5
     assert seen["MTVAL"] == (0xFEFEFEFE + function.load.offset) & 0xFFFFFFFF
     assert 0xFEFEFEFE in [seen[name] for name in ("A0", "A1", "A2", "A3", "A4", "A5", "S1")]
-    assert seen["RA"] == panicked.image.call("httpd_process_ctrl_msg", WORKER)
+    assert seen["RA"] == panicked.image.calls["httpd_process_ctrl_msg", WORKER]
 
 
 def test_the_stack_unwinds_with_the_elfs_call_frame_information(
@@ -86,7 +86,7 @@ def test_the_stack_unwinds_with_the_elfs_call_frame_information(
     version = panicked.image.descriptor.version
     with (BUNDLES / version / "sendspin-speaker.elf").open("rb") as file:
         entries = ELFFile(file).get_dwarf_info().CFI_entries()
-    starts = [panicked.image.function(name).start for name in reversed(STACK)]
+    starts = [panicked.image.functions[name].start for name in reversed(STACK)]
     assert unwind(entries, memory, seen) == starts
 
 
@@ -138,5 +138,5 @@ def test_the_aimed_recipe_panics_in_the_time_worker(
     device.wait_log("Current connection lost")
     b.reset()
     text = "\n".join(device.wait_panic())
-    assert registers(text)["MEPC"] == image("v0.5.0").function(WORKER).touch
+    assert registers(text)["MEPC"] == image("v0.5.0").functions[WORKER].touch
     assert c.raw == b""

@@ -43,13 +43,12 @@ class Client:
         self._manager: NurseryManager | PairManager = (
             NurseryManager(self) if version.nursery else PairManager(self)
         )
-        last = system.nvs().get(NVS_NAMESPACE, NVS_LAST_SERVER)
+        last = system.nvs.get(NVS_NAMESPACE, NVS_LAST_SERVER)
         if isinstance(last, int) and last:
             self._manager.last_played = last
             self.log("I", "client", f"Loaded last played server hash: 0x{last:08X}")
         limit = version.max_connections
-        text = f"Starting server on port: {PORT} (max connections: {limit})"
-        self.log("I", "ws_server", text)
+        self.log("I", "ws_server", f"Starting server on port: {PORT} (max connections: {limit})")
         self.httpd = Httpd(system, self._manager, PORT, limit)
 
     def micros(self) -> int:
@@ -58,7 +57,7 @@ class Client:
 
     def log(self, level: str, tag: str, text: str) -> None:
         """Print a log line under `sendspin.TAG` (a debug build: D lines too)."""
-        self._system.uart_write(f"{level} ({self._system.millis()}) sendspin.{tag}: {text}")
+        self._system.log(level, f"sendspin.{tag}", text)
 
     # -- main task --------------------------------------------------------------------------------
 
@@ -97,7 +96,9 @@ class Client:
     def send_command(self, command: str) -> None:
         """A controller command goes to the current connection, established or not."""
         if self._manager.current is not None and self._manager.current.is_connected:
-            self._manager.current.send_text(messages.client_command(command))
+            controller = {"command": command}
+            message = messages.message("client/command", controller=controller)
+            self._manager.current.send_text(message)
 
     def cleanup(self) -> None:
         """The current connection is gone: forget what belonged to it."""
@@ -114,12 +115,12 @@ class Client:
 
     def on_text(self, connection: ServerConnection, text: bytes, received: int) -> None:
         """Parse a message and act on it, or leave an event for the main loop."""
-        root = messages.parse(text)
-        if root is None:
+        message = messages.parse(text)
+        if message is None:
             self.log("W", "client", "Failed to parse JSON message")
             return
-        payload = messages.payload_of(root)
-        match root.get("type"):
+        kind, payload = message
+        match kind:
             case "server/hello" if connection.noise is not None:
                 if isinstance(self._manager, NurseryManager):
                     self._manager.on_introduced(connection)
@@ -135,11 +136,11 @@ class Client:
                 self._events.append(lambda: self._on_group_update(payload))
             case "stream/start":
                 self._player.start()
-            case "stream/end" | "stream/clear" as kind:
+            case "stream/end" | "stream/clear":
                 self._on_stream(kind, payload)
             case "server/state":
                 pass
-            case kind:
+            case _:
                 name = kind[:64] if isinstance(kind, str) else "unknown"
                 self.log("W", "client", f"Unhandled server message type: {name}")
 
@@ -188,7 +189,7 @@ class Client:
             manager.drop(connection, "unauthorized")
             return
         if "pairing" in activities:  # only by the Pairing PSK, which nobody has
-            connection.send_text(messages.pair_abort("method_not_supported"))
+            connection.send_text(messages.message("pair/abort", reason="method_not_supported"))
             return
         before = connection.roles
         if isinstance(roles, list):
@@ -212,7 +213,7 @@ class Client:
         if last == self._manager.last_played:
             return
         self._manager.last_played = last
-        self._system.nvs().put(NVS_NAMESPACE, NVS_LAST_SERVER, last)
+        self._system.nvs.put(NVS_NAMESPACE, NVS_LAST_SERVER, last)
         text = f"Persisted last played server: {server_id} (hash: 0x{last:08X})"
         self.log("D", "client", text)
 
@@ -264,12 +265,7 @@ class Client:
         playing = payload.get("playback_state") == "playing" and not self.version.noise
         if playing and current is not None and current.server:
             self._remember(current.server.server_id)
-        state, group, name = (
-            str(self._group.get(key) or unset)[:64]
-            for key, unset in (
-                ("playback_state", "unchanged"),
-                ("group_id", ""),
-                ("group_name", ""),
-            )
-        )
-        self.log("D", "client", f"Group update - state: {state}, id: {group}, name: {name}")
+        keys = ("playback_state", "group_id", "group_name")
+        state, group, name = (str(self._group.get(key) or "")[:64] for key in keys)
+        text = f"Group update - state: {state or 'unchanged'}, id: {group}, name: {name}"
+        self.log("D", "client", text)

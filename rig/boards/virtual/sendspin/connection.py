@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from rig.boards.virtual import websocket
+from wsproto.frame_protocol import Opcode
+
 from rig.boards.virtual.cpu import HeapObject, Pointer, call
 from rig.boards.virtual.httpd import ESP_ERR_NO_MEM, ESP_OK, Frame, Httpd
 from rig.boards.virtual.sendspin import messages
 from rig.boards.virtual.sendspin.noise import Abort, Responder
-from rig.boards.virtual.sendspin.versions import Version, WorkHolds
+from rig.boards.virtual.sendspin.versions import WorkHolds
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.sendspin.client import Client
 
 HEAP = 160 * 1024
 """Bytes that the heap has for a message; what is longer cannot be allocated."""
@@ -23,47 +27,27 @@ HEAP = 160 * 1024
 _CLASS = "sendspin::SendspinServerConnection::"
 
 
-class Device(Protocol):
-    """What connections and their manager need of the client around them."""
-
-    version: Version
-    httpd: Httpd
-    mac: bytes
-
-    def micros(self) -> int:
-        """esp_timer, microseconds."""
-        ...
-
-    def log(self, level: str, tag: str, text: str) -> None:
-        """Print a log line (`tag` without `sendspin.`)."""
-
-    def on_text(self, connection: ServerConnection, text: bytes, received: int) -> None:
-        """A text message is complete; runs in the HTTP task."""
-
-    def on_binary(self, data: bytes) -> None:
-        """A binary message is complete; runs in the HTTP task."""
-
-    def hello(self) -> bytes:
-        """The `client/hello`."""
-        ...
-
-    def publish_state_to(self, connection: ServerConnection) -> None:
-        """Queue a `client/state`, if the connection's handshake is complete."""
-
-    def on_admitted(self, connection: ServerConnection) -> None:
-        """It is the current one from now on."""
-
-    def cleanup(self) -> None:
-        """The current connection is gone: forget what belonged to it."""
+def owned_by_session(httpd: Httpd, fd: int) -> ServerConnection | None:
+    """The connection that the session on `fd` owns, whoever that is by now."""
+    session = httpd.find(fd)
+    found = session.context if session else None
+    return found if isinstance(found, ServerConnection) else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A queued send's idea of its connection."""
+    """A queued send. `text` is asked for as late as can be, `function` is its name in the firmware.
 
-    device: Device
+    It must not hold the connection itself: that is the versions' difference.
+    """
+
+    device: Client
     pointer: Pointer[ServerConnection]
     fd: int
+    function: str
+    text: Callable[[], bytes]
+    before_hello: bool
+    on_complete: Callable[[bool], None] | None
 
     def resolve(self) -> ServerConnection | None:
         """The connection that the version's rule yields now, None: there is none.
@@ -74,17 +58,33 @@ class _Work:
             case WorkHolds.POINTER:
                 return self.pointer.load()
             case WorkHolds.SOCKET:
-                session = self.device.httpd.find(self.fd)
-                found = session.context if session else None
-                return found if isinstance(found, ServerConnection) else None
+                return owned_by_session(self.device.httpd, self.fd)
             case WorkHolds.WEAK_REFERENCE:
                 return self.pointer.lock()
+
+    async def __call__(self) -> None:
+        with call(_CLASS + self.function):
+            await self._send()
+
+    async def _send(self) -> None:
+        version = self.device.version
+        bare = version.work_holds is WorkHolds.POINTER
+        connection = self.resolve()
+        sent = False
+        allowed = connection is not None and connection.may_send(before_hello=self.before_hello)
+        if connection is not None and allowed:
+            fd, (opcode, payload) = connection.fd, connection.wrapped(self.text())
+            if bare:
+                connection = None  # a bare address keeps nothing alive while the send blocks
+            sent = await self.device.httpd.ws_send(fd, opcode, payload) == ESP_OK
+        if self.on_complete and (allowed or bare):
+            self.on_complete(sent)
 
 
 class ServerConnection(HeapObject):
     """One peer, from accept on. Owned by the manager or the HTTP session, as the version has it."""
 
-    def __init__(self, device: Device, fd: int) -> None:
+    def __init__(self, device: Client, fd: int) -> None:
         super().__init__()
         self._device = device
         self.fd = fd
@@ -113,43 +113,47 @@ class ServerConnection(HeapObject):
 
     # -- sending: queued from any task, done by the HTTP task ------------------------------------
 
+    def may_send(self, *, before_hello: bool) -> bool:
+        """Whether the version's gate lets a frame out; `before_hello`: a hello or a goodbye."""
+        gate = self._device.version.hello_gate
+        return self.is_connected and (before_hello or self.hello_sent or not gate)
+
     def send_text(
         self,
         text: bytes,
         *,
         before_hello: bool = False,
         on_complete: Callable[[bool], None] | None = None,
-    ) -> bool:
-        """Queue a text frame. True says only that there is a connection: see `Httpd.queue_work`."""
-        if not self.is_connected:
-            if on_complete:
-                on_complete(False)
-            return False
-        work = _Work(self._device, Pointer(self), self.fd)
+    ) -> None:
+        """Queue a text frame; that it is lost shows nowhere: see `Httpd.queue_work`."""
+        self._queue("async_send_text", lambda: text, before_hello, on_complete)
 
-        async def async_send_text() -> None:
-            with call(_CLASS + "async_send_text"):
-                await _send_text(work, text, before_hello, on_complete)
+    def send_time(self) -> None:
+        """Queue a `client/time`; its text is made as late as it can be, by the work itself."""
+        micros = self._device.micros
+        self._queue(
+            "async_send_time_text",
+            lambda: messages.message("client/time", client_transmitted=micros()),
+        )
 
-        return self._device.httpd.queue_work(async_send_text)
+    def _queue(
+        self,
+        function: str,
+        text: Callable[[], bytes],
+        before_hello: bool = False,
+        on_complete: Callable[[bool], None] | None = None,
+    ) -> None:
+        if self.is_connected:
+            this = Pointer(self)
+            self._device.httpd.queue_work(
+                _Work(self._device, this, self.fd, function, text, before_hello, on_complete)
+            )
 
     def wrapped(self, text: bytes) -> tuple[int, bytes]:
         """Opcode and payload of the frame that carries `text`: sealed once there is a seal."""
         if self.noise is not None and self.noise.established:
-            return websocket.BINARY, self.noise.seal(text)
-        return websocket.TEXT, text
-
-    def send_time(self) -> bool:
-        """Queue a `client/time`; its text is made as late as it can be, by the work itself."""
-        if not self.is_connected:
-            return False
-        work = _Work(self._device, Pointer(self), self.fd)
-
-        async def async_send_time_text() -> None:
-            with call(_CLASS + "async_send_time_text"):
-                await _send_time(work)
-
-        return self._device.httpd.queue_work(async_send_time_text)
+            return Opcode.BINARY, self.noise.seal(text)
+        return Opcode.TEXT, text
 
     def disconnect(self, reason: str, on_complete: Callable[[], None] | None = None) -> None:
         """Queue a goodbye and, after it, the closing of the session."""
@@ -171,7 +175,7 @@ class ServerConnection(HeapObject):
         if self.noise is not None and not self.noise.established:
             close(True)  # what cannot be sealed is not said
             return
-        goodbye = messages.client_goodbye(reason)
+        goodbye = messages.message("client/goodbye", reason=reason)
         self.send_text(goodbye, before_hello=True, on_complete=close)
 
     def trigger_close(self) -> None:
@@ -189,9 +193,9 @@ class ServerConnection(HeapObject):
             text = f"httpd_ws_recv_frame failed to get frame len with {error}"
             log("E", "server_connection", text)
             return error
-        if frame.opcode in (websocket.TEXT, websocket.BINARY):
-            self._is_text = frame.opcode == websocket.TEXT
-        elif frame.opcode != websocket.CONTINUE:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._is_text = frame.opcode == Opcode.TEXT
+        elif frame.opcode != Opcode.CONTINUATION:
             return ESP_OK
         if frame.length:
             error = await self._receive(frame)
@@ -262,34 +266,3 @@ class ServerConnection(HeapObject):
             self.noise.established = True
             text = f"Noise handshake complete: server_id={self.noise.server_id} psk_category=2"
             self._device.log("I", "noise_handshake", text)
-
-
-async def _send_text(
-    work: _Work, text: bytes, before_hello: bool, on_complete: Callable[[bool], None] | None
-) -> None:
-    version, httpd = work.device.version, work.device.httpd
-    connection = work.resolve()
-    fd = None
-    if connection is not None and connection.is_connected:
-        allowed = before_hello or connection.hello_sent or not version.hello_gate
-        fd = connection.fd if allowed else None
-    if version.work_holds is WorkHolds.POINTER:
-        # A bare address keeps nothing alive while the send blocks; and the callback always runs.
-        connection = None
-        sent = fd is not None and await httpd.ws_send(fd, websocket.TEXT, text) == ESP_OK
-        if on_complete:
-            on_complete(sent)
-    elif fd is not None and connection is not None:
-        sent = await httpd.ws_send(fd, *connection.wrapped(text)) == ESP_OK
-        if on_complete:
-            on_complete(sent)
-
-
-async def _send_time(work: _Work) -> None:
-    connection = work.resolve()
-    if connection is None or not connection.is_connected:
-        return
-    if work.device.version.hello_gate and not connection.hello_sent:
-        return
-    text = messages.client_time(work.device.micros())
-    await work.device.httpd.ws_send(connection.fd, *connection.wrapped(text))

@@ -1,14 +1,67 @@
-"""What all versions' connection managers share: who is current, and who keeps the device.
+"""What all versions' connection managers share: who is greeted, who is current.
 
 `connection_manager.cpp`, `esp/ws_server.cpp`; the versions' own ways are in `pair` and `nursery`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rig.boards.virtual.cpu import Pointer, call
 from rig.boards.virtual.httpd import ESP_FAIL, Frame
-from rig.boards.virtual.sendspin.connection import Device, ServerConnection
-from rig.boards.virtual.sendspin.hello import HelloTimers
+from rig.boards.virtual.sendspin.connection import ServerConnection, owned_by_session
 from rig.boards.virtual.sendspin.messages import fnv1
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.sendspin.client import Client
+
+
+class HelloTimers:
+    """When hellos are due (`HelloRetryState`; its retries never happen: queueing never fails).
+
+    One a connection, or one for all: then arming it for a second one forgets the first, and it
+    also keeps its connection alive after it fired, as its `shared_ptr` does.
+    """
+
+    def __init__(self, device: Client) -> None:
+        self._device = device
+        self._due: dict[ServerConnection, int] = {}
+        """esp_timer microseconds; 0: it was sent."""
+
+    def arm(self, connection: ServerConnection) -> None:
+        """Send its hello after the version's delay."""
+        if not self._device.version.own_hello_timers:
+            self._due.clear()
+        delay = round(self._device.version.hello_delay * 1e6)
+        self._due[connection] = self._device.micros() + delay
+
+    def forget(self, connection: ServerConnection) -> None:
+        """Drop its timer, if it has one."""
+        self._due.pop(connection, None)
+
+    def fire(self, wants: Callable[[ServerConnection], bool]) -> None:
+        """Send what is due; forget connections that nobody `wants` greeted any more."""
+        now = self._device.micros()
+        self._due = {each: due for each, due in self._due.items() if wants(each)}
+        for connection, due in list(self._due.items()):
+            if 0 < due <= now:
+                self._send(connection)
+                self._due[connection] = 0
+                if self._device.version.own_hello_timers:
+                    self.forget(connection)
+
+    def _send(self, connection: ServerConnection) -> None:
+        conn = Pointer(connection)  # captured as a raw pointer in every version
+
+        def sent(success: bool) -> None:
+            with call("sendspin::SendspinConnection::set_client_hello_sent"):
+                if success:
+                    conn.load().hello_sent = True
+                else:
+                    self._device.log("W", "conn_mgr", "Hello message send failed")
+
+        connection.send_text(self._device.hello(), before_hello=True, on_complete=sent)
 
 
 class Manager:
@@ -16,7 +69,7 @@ class Manager:
 
     path = "/sendspin"
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Client) -> None:
         self._device = device
         self._timers = HelloTimers(device)
         self.current: ServerConnection | None = None
@@ -37,9 +90,7 @@ class Manager:
 
     def _find(self, fd: int) -> ServerConnection | None:
         """The connection that the session on `fd` owns."""
-        session = self._device.httpd.find(fd)
-        found = session.context if session else None
-        return found if isinstance(found, ServerConnection) else None
+        return owned_by_session(self._device.httpd, fd)
 
     async def on_frame(self, frame: Frame) -> int:
         """Let the session's connection read it; runs in the HTTP task."""

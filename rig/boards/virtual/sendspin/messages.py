@@ -18,18 +18,9 @@ COMMANDS = ("play", "pause", "stop", "next", "previous", "volume", "mute", "shuf
 """Controller commands that the console's `command` takes (some of them)."""
 
 
-def _message(kind: str, payload: JsonObject) -> bytes:
+def message(kind: str, **payload: Any) -> bytes:
+    """A message as it goes out."""
     return json.dumps({"type": kind, "payload": payload}, separators=(",", ":")).encode()
-
-
-def client_init(client_id: str, suite: str) -> bytes:
-    """`client/init` (noise)."""
-    return _message("client/init", {"client_id": client_id, "version": 1, "suite": suite})
-
-
-def noise_handshake(data: str) -> bytes:
-    """`noise/handshake` message 2."""
-    return _message("noise/handshake", {"data": data})
 
 
 def client_hello(mac: bytes, software_version: str, version: Version) -> bytes:
@@ -63,7 +54,7 @@ def client_hello(mac: bytes, software_version: str, version: Version) -> bytes:
         del payload["player@v1_support"]["supported_commands"]
         payload["supported_pair_methods"] = {"pairing_psk": {}}
         payload["unpaired_access"] = {"enabled": True}
-    return _message("client/hello", payload)
+    return message("client/hello", **payload)
 
 
 def client_state(volume: int, muted: bool, available: bool | None = None) -> bytes:
@@ -71,34 +62,14 @@ def client_state(volume: int, muted: bool, available: bool | None = None) -> byt
     player: JsonObject = {"volume": volume, "muted": muted}
     if available is None:
         player["static_delay_ms"] = 0
-        return _message("client/state", {"state": "synchronized", "player": player})
+        return message("client/state", state="synchronized", player=player)
     player |= {
         "output_delay_ms": 0,
         "required_lead_time_ms": 200,
         "min_buffer_ms": 200,
         "supported_commands": ["volume", "mute"],
     }
-    return _message("client/state", {"available": available, "player": player})
-
-
-def client_time(transmitted: int) -> bytes:
-    """`client/time`; `transmitted` is esp_timer's microseconds."""
-    return _message("client/time", {"client_transmitted": transmitted})
-
-
-def client_goodbye(reason: str) -> bytes:
-    """`client/goodbye`."""
-    return _message("client/goodbye", {"reason": reason})
-
-
-def pair_abort(reason: str) -> bytes:
-    """`pair/abort` (noise)."""
-    return _message("pair/abort", {"reason": reason})
-
-
-def client_command(command: str) -> bytes:
-    """`client/command` of the controller role."""
-    return _message("client/command", {"controller": {"command": command}})
+    return message("client/state", available=available, player=player)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +85,16 @@ class ServerHello:
     reason: str
 
 
-def parse(text: bytes) -> JsonObject | None:
-    """A message as an object; None: it is none."""
+def parse(text: bytes) -> tuple[Any, JsonObject] | None:
+    """A message's type and its payload, empty when there is none; None: it is no message."""
     try:
         root = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return root if isinstance(root, dict) else None
-
-
-def payload_of(root: JsonObject) -> JsonObject:
-    """The payload, empty when there is none."""
+    if not isinstance(root, dict):
+        return None
     payload = root.get("payload")
-    return payload if isinstance(payload, dict) else {}
+    return root.get("type"), payload if isinstance(payload, dict) else {}
 
 
 def server_hello(payload: JsonObject) -> ServerHello | str:

@@ -50,7 +50,9 @@ class Responder:
         (a device draws one at random and keeps it)."""
         self._private = hashlib.sha256(b"model of a device " + mac).digest()
         public = X25519PrivateKey.from_private_bytes(self._private).public_key().public_bytes_raw()
-        self.init = messages.client_init(b64url(public), SUITE)
+        self.init = messages.message(
+            "client/init", client_id=b64url(public), version=1, suite=SUITE
+        )
         self.server_id = ""
         self.established = False
         self._prologue = b""
@@ -59,18 +61,17 @@ class Responder:
 
     def handshake(self, text: bytes) -> bytes | None:
         """Take a clear message of the server: what is to be answered, if anything."""
-        root = messages.parse(text) or {}
-        payload = messages.payload_of(root)
+        kind, payload = messages.parse(text) or ("", {})
         if not self._prologue:
             server_id = payload.get("server_id")
-            if root.get("type") != "server/init" or payload.get("version") != 1:
+            if kind != "server/init" or payload.get("version") != 1:
                 raise Abort("noise_handshake", "handle_server_init: unexpected type or version")
             if len(_decoded(server_id)) != 32:
                 raise Abort("noise_handshake", "handle_server_init: invalid server_id length")
             self.server_id = str(server_id)
             self._prologue = self.init + text
             return None
-        if root.get("type") != "noise/handshake":
+        if kind != "noise/handshake":
             raise Abort("noise_handshake", "handle_msg1: unexpected type")
         noise = NoiseConnection.from_name(f"Noise_KKpsk2_{SUITE}".encode())
         noise.set_as_responder()
@@ -88,7 +89,7 @@ class Responder:
             raise Abort("noise_handshake", "handle_msg1: read_msg1 failed")
         answer = bytes(noise.write_message(b"{}"))
         self._noise = noise
-        return messages.noise_handshake(b64url(answer))
+        return messages.message("noise/handshake", data=b64url(answer))
 
     def seal(self, text: bytes) -> bytes:
         """A JSON message as a binary frame's payload."""

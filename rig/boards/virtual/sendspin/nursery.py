@@ -7,13 +7,18 @@ The close callback marks the connection closed at once (PR #79).
 
 from __future__ import annotations
 
-from rig.boards.virtual.sendspin.connection import Device, ServerConnection
+from typing import TYPE_CHECKING
+
+from rig.boards.virtual.sendspin.connection import ServerConnection
 from rig.boards.virtual.sendspin.manager import Manager
 from rig.boards.virtual.sendspin.messages import (
     GOODBYE_ANOTHER_SERVER,
     GOODBYE_CONCURRENT,
     ServerHello,
 )
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.sendspin.client import Client
 
 CAPACITY = 2
 """`NURSERY_CAPACITY`: unproven connections at a time."""
@@ -25,7 +30,7 @@ ESTABLISH_DEADLINE = 30_000_000
 class NurseryManager(Manager):
     """Parked sockets, the nursery, and the current connection."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Client) -> None:
         super().__init__(device)
         self._parked: list[ServerConnection] = []
         self._nursery: list[ServerConnection] = []

@@ -6,15 +6,20 @@ hello received); the main loop's next turn acts on them. Closings are noted by s
 
 from __future__ import annotations
 
-from rig.boards.virtual.sendspin.connection import Device, ServerConnection
+from typing import TYPE_CHECKING
+
+from rig.boards.virtual.sendspin.connection import ServerConnection
 from rig.boards.virtual.sendspin.manager import Manager
 from rig.boards.virtual.sendspin.messages import GOODBYE_ANOTHER_SERVER, ServerHello
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.sendspin.client import Client
 
 
 class PairManager(Manager):
     """The current connection and the one that waits for the hand-off."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Client) -> None:
         super().__init__(device)
         self._pending: ServerConnection | None = None
         self._dying: ServerConnection | None = None

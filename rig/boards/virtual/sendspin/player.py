@@ -6,15 +6,18 @@ Nothing is decoded: a chunk is its bytes and the moment it is to be heard.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-from rig.boards.virtual.sendspin.connection import Device
 from rig.boards.virtual.sendspin.messages import BUFFER_CAPACITY
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.sendspin.client import Client
 
 
 class Player:
     """One for the client; both tasks use it (they never run at the same time)."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Client) -> None:
         self._device = device
         self._header = 13 if device.version.noise else 9
         self.offset: int | None = None

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from rig.boards.virtual.sendspin.connection import Device, ServerConnection
+from typing import TYPE_CHECKING
+
+from rig.boards.virtual.sendspin.connection import ServerConnection
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.sendspin.client import Client
 
 SIZE = 8
 INTERVAL_MS = 10_000
@@ -12,7 +17,7 @@ TIMEOUT_MS = 10_000
 class TimeBurst:
     """One for the client; `loop` and `on_response` are called by the main loop."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Client) -> None:
         self._device = device
         self.reset()
 
@@ -38,9 +43,9 @@ class TimeBurst:
                 self._device.log("W", "time_burst", text)
                 self._next(connection, now_ms)
             return
-        if connection.send_time():
-            connection.pending_time = True
-            self._sent_ms = now_ms
+        connection.send_time()
+        connection.pending_time = True
+        self._sent_ms = now_ms
 
     def on_response(self, connection: ServerConnection, max_error: int, offset: int) -> int | None:
         """The server answered, microseconds: the burst's best offset, if this was its last one."""
