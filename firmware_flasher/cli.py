@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypedDict
 
-import anyio
 import click
 import msgspec
 from rich.console import Console
@@ -160,14 +160,14 @@ class _Output:
     def __init__(self, *, as_json: bool, verbose: bool) -> None:
         self._json = as_json
         self._verbose = verbose
-        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     def run[T](self, operation: Callable[[Callable[[Event], None]], Coroutine[Any, Any, T]]) -> T:
         """Run an operation with its events shown."""
         if self._json:
-            return anyio.run(operation, self._event_as_json)
+            return asyncio.run(operation(self._event_as_json))
         with Display(self._errors, verbose=self._verbose) as display:
-            return anyio.run(operation, display)
+            return asyncio.run(operation(display))
 
     def _event_as_json(self, event: Event) -> None:
         click.echo(msgspec.json.encode(event), err=True)
@@ -223,7 +223,7 @@ def _fail(kind: str, message: str, hint: str | None, code: int) -> None:
     if "--json" in sys.argv:
         click.echo(msgspec.json.encode({"error": kind, "message": message, "next": hint}))
         sys.exit(code)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     console.print("[bold red]error:[/]", escape(message))
     if hint:
         console.print("  next:", escape(hint))

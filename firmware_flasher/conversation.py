@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-import anyio
 import msgspec
-from anyio.abc import SocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from firmware_flasher.diagnose import Context, diagnose
 from firmware_flasher.errors import FlashTimeout, WorkerFailed
 from firmware_flasher.messages import (
     LENGTH,
     Done,
+    Down,
     Event,
     Failed,
     Request,
@@ -28,6 +27,9 @@ from firmware_flasher.messages import (
 )
 from firmware_flasher.port import Port, holders
 from firmware_flasher.starting import Worker
+
+_AT_ONCE = 1 << 20
+"""Bytes that are read ahead: what was read from a flash comes as one message."""
 
 
 class PowerCycle(Protocol):
@@ -60,9 +62,11 @@ async def serve(
     Raises `FlashError`.
     """
     try:
-        with anyio.fail_after(deadline):
+        async with asyncio.timeout(deadline) as limit:
             outcome = await _converse(worker or Worker(), request, on_event, reset, power_cycle)
     except TimeoutError:
+        if not limit.expired():
+            raise  # somebody else's
         raise FlashTimeout(
             f"port {port.url}: not done after {deadline:.0f} s",
             hint="check the cable; a slow port needs a longer deadline",
@@ -85,33 +89,46 @@ async def _converse(
     power_cycle: PowerCycle | None,
 ) -> Done | Failed:
     """Talk to a worker until its last message; it is dead when this returns."""
+    reader, writer = await asyncio.open_connection(sock=worker.socket, limit=_AT_ONCE)
     try:
-        async with await SocketStream.from_socket(worker.socket) as stream:
-            messages = BufferedByteReceiveStream(stream)
-            await stream.send(pack(request))
-            while True:
-                message = await _receive(messages)
-                if isinstance(message, Done | Failed):
-                    return message
-                if isinstance(message, ResetAsked):
-                    if power_cycle is not None and message.cold:
-                        await power_cycle()
-                    if reset is not None:
-                        await reset(download=message.download)
-                    await stream.send(pack(ResetDone()))
-                else:
-                    on_event(message)
-    except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead):
-        raise WorkerFailed(
-            f"the esptool worker ended without a result {worker.last_words()}",
-            hint="try again; the same again is a bug of this rig or of esptool: report it",
-        ) from None
-    except msgspec.DecodeError as error:
-        raise WorkerFailed(f"the esptool worker does not make sense: {error}") from error
+        await _send(worker, writer, request)
+        while True:
+            message = await _receive(worker, reader)
+            if isinstance(message, Done | Failed):
+                return message
+            if isinstance(message, ResetAsked):
+                if power_cycle is not None and message.cold:
+                    await power_cycle()
+                if reset is not None:
+                    await reset(download=message.download)
+                await _send(worker, writer, ResetDone())
+            else:
+                on_event(message)
     finally:
+        writer.close()
         worker.end()
 
 
-async def _receive(stream: BufferedByteReceiveStream) -> Up:
-    prefix = await stream.receive_exactly(LENGTH.size)
-    return unpack_up(await stream.receive_exactly(body_length(prefix)))
+async def _send(worker: Worker, writer: asyncio.StreamWriter, message: Down) -> None:
+    try:
+        writer.write(pack(message))
+        await writer.drain()
+    except ConnectionError:
+        raise _ended(worker) from None
+
+
+async def _receive(worker: Worker, reader: asyncio.StreamReader) -> Up:
+    try:
+        prefix = await reader.readexactly(LENGTH.size)
+        return unpack_up(await reader.readexactly(body_length(prefix)))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise _ended(worker) from None
+    except msgspec.DecodeError as error:
+        raise WorkerFailed(f"the esptool worker does not make sense: {error}") from error
+
+
+def _ended(worker: Worker) -> WorkerFailed:
+    return WorkerFailed(
+        f"the esptool worker ended without a result {worker.last_words()}",
+        hint="try again; the same again is a bug of this rig or of esptool: report it",
+    )

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from firmware_flasher.messages import (
     ChipFound,
@@ -34,6 +26,9 @@ from firmware_flasher.messages import (
     Verifying,
     Writing,
 )
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 PLAIN_STEP = 0.25
 """In a pipe, a line each quarter of a region."""
@@ -76,8 +71,18 @@ def _place(event: Writing | Comparing | Skipped | Verifying | Verified) -> str:
     return f"[{event.region}/{event.regions}] {event.name} at 0x{event.offset:x}:"
 
 
-def progress_bars(console: Console) -> Progress:
-    """Bars on a terminal, nothing in a pipe. `Display` makes its own where it is given none."""
+def progress_bars(console: Console) -> Progress | None:
+    """Bars on a terminal, None in a pipe. `Display` makes its own where it is given none."""
+    if not console.is_terminal:
+        return None
+    from rich.progress import (  # a tenth of a flash's start, and nothing to show in a pipe
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -85,39 +90,24 @@ def progress_bars(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     )
 
 
 class Display:
     """Shows events on a console; a context manager. Call it with each event."""
 
-    def __init__(
-        self,
-        console: Console,
-        *,
-        verbose: bool = False,
-        label: str = "",
-        bars: Progress | None = None,
-    ) -> None:
-        """`verbose`: esptool's own words as well. `label`: in front of everything it says.
-
-        `bars`: the `progress_bars` that several displays share, started and stopped by whoever
-        made them: a console can show one set of them only.
-        """
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        """`verbose`: esptool's own words as well."""
         self._console = console
         self._verbose = verbose
-        self._label = f"{label}: " if label else ""
-        self._shares = bars is not None
-        self._progress = bars if bars is not None else progress_bars(console)
+        self._bars = progress_bars(console)
         self._task: TaskID | None = None
         self._at = ""
         self._told = 0.0
-        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        if not self._shares:
-            self._progress.start()
+        if self._bars is not None:
+            self._bars.start()
         return self
 
     def __exit__(
@@ -126,11 +116,8 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._shares:
-            self._progress.stop()
-        elif self._task is not None:  # the others' bars go on
-            self._progress.remove_task(self._task)
-            self._task = None
+        if self._bars is not None:
+            self._bars.stop()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Log) and not (self._verbose or event.level in ("warning", "error")):
@@ -145,23 +132,26 @@ class Display:
             self._moved(f"reading from 0x{event.offset:x}", event.done, event.size)
         elif (line := line_of(event)) is not None:
             style = "dim" if isinstance(event, Log) else None
-            self._console.print(escape(f"{self._label}{line}"), style=style)
+            self._console.print(escape(line), style=style)
 
     def _moved(self, what: str, done: int, size: int, *, plain: bool = True) -> None:
-        what = f"{self._label}{what}"
-        if what != self._at:
+        began = what != self._at
+        if began:
             self._at, self._told = what, 0.0
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(escape(what), total=size)
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=size)
-        share = done / size if size else 1.0
-        if not plain or not self._progress.disable:
+        if self._bars is not None:
+            self._advance(self._bars, what, done, size, began=began)
             return
-        if share >= min(self._told + PLAIN_STEP, 1.0) > self._told:
+        share = done / size if size else 1.0
+        if plain and share >= min(self._told + PLAIN_STEP, 1.0) > self._told:
             self._told = share
             self._console.print(escape(f"{what} {done} of {size} bytes"))
+
+    def _advance(self, bars: Progress, what: str, done: int, size: int, *, began: bool) -> None:
+        if began or self._task is None:
+            if self._task is not None:
+                bars.remove_task(self._task)
+            self._task = bars.add_task(escape(what), total=size)
+        bars.update(self._task, completed=done, total=size)
 
 
 class Bar:
@@ -170,21 +160,26 @@ class Bar:
     Only what is out of the ordinary is said in a line of its own, under the board's name.
     """
 
-    def __init__(self, console: Console, bars: Progress, label: str, size: int) -> None:
+    def __init__(self, console: Console, bars: Progress | None, label: str, size: int) -> None:
         """`bars`: the `progress_bars` that the boards share. `size`: bytes of the bundle."""
         self._console = console
         self._bars = bars
         self._label = label
-        self._task = bars.add_task(escape(f"{label}: waiting"), total=size)
+        self._size = size
+        self._task = bars.add_task(escape(f"{label}: waiting"), total=size) if bars else None
         self._before = 0  # bytes of the regions that are done
         self._region = 0
 
     def say(self, what: str, *, done: bool = False) -> None:
         """What the board is at; `done`: its bar is full."""
-        self._bars.update(self._task, description=escape(f"{self._label}: {what}"))
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, description=escape(f"{self._label}: {what}"))
         if done:
-            total = self._bars.tasks[self._bars.task_ids.index(self._task)].total
-            self._bars.update(self._task, completed=total)
+            self._move(self._size)
+
+    def _move(self, written: int) -> None:
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=written)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -196,7 +191,7 @@ class Bar:
                 doing = type(event).__name__.lower()
                 self.say(f"{doing} {event.name}, {event.region} of {event.regions}")
                 if isinstance(event, Writing):
-                    self._bars.update(self._task, completed=self._before + event.done)
+                    self._move(self._before + event.done)
             case Verified() | Skipped():
                 self._advance(event.region, event.size)
             case Erasing(size=None):
@@ -212,4 +207,4 @@ class Bar:
         if region > self._region:  # once each, also where an attempt broke in between
             self._region = region
             self._before += size
-            self._bars.update(self._task, completed=self._before)
+            self._move(self._before)

@@ -16,9 +16,13 @@ import termios
 import threading
 from typing import BinaryIO
 
-from esptool.util import FatalError
+from firmware_flasher.esptool_library import without_command_line
 
-from firmware_flasher.messages import (
+without_command_line()
+
+from esptool.util import FatalError  # noqa: E402 (it is late on purpose)
+
+from firmware_flasher.messages import (  # noqa: E402
     LENGTH,
     Down,
     Failed,
@@ -30,8 +34,8 @@ from firmware_flasher.messages import (
     pack,
     unpack_down,
 )
-from firmware_flasher.operations import Refused
-from firmware_flasher.session import Session
+from firmware_flasher.operations import Refused  # noqa: E402
+from firmware_flasher.session import Session  # noqa: E402
 
 
 class Pipe:

@@ -6,11 +6,9 @@ A command whose module is not part of this installation is not listed.
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -114,6 +112,8 @@ class LazyGroup(click.Group):
         """As click's, but an unknown name is answered with the nearest known ones."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=3)
             meant = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command '{name}'.{meant}")
@@ -250,6 +250,8 @@ def main() -> NoReturn:
     try:
         code = run()
     except Exception:  # noqa: BLE001 (the outermost boundary; printed whole)
+        import traceback
+
         traceback.print_exc()
         click.secho("error: this is a bug in the rig; nothing is said of the board", err=True)
         code = RigError.exit_code

@@ -6,7 +6,6 @@ The front doors (`rig.cli`, `rig.pytest_plugin`) turn `exit_code` into the proce
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -55,6 +54,8 @@ class HistoryError(RigError):
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str) -> BenchError:
     """The error for a name that is not there: it names the nearest one, and what lists them all."""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return BenchError(f"there is no {what} {name!r}", hint=f"{hint}`{listing}` lists them")

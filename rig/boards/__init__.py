@@ -6,7 +6,6 @@ A kind is a class (see `Kind`). Other packages add theirs by an entry point in t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import fields
 from importlib import import_module
@@ -67,6 +66,8 @@ def kinds() -> dict[str, str]:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the known word nearest to `word`, or nothing."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(words), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 

@@ -22,7 +22,8 @@ from rig import __version__
 from rig.air.airspace import Airspace
 from rig.air.client import Radio
 from rig.boards.base import Board, Dialler
-from rig.boards.flashing import attach_console, boot_board, flash_board
+from rig.boards.booting import attach_console, boot_board
+from rig.boards.flashing import flash_board
 from rig.campaign.judge import HISTORY_FILE
 from rig.campaign.reach import Reach
 from rig.console.capture import Capture

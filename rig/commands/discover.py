@@ -8,7 +8,7 @@ import json
 import click
 
 from rig.boards.mdns import devices
-from rig.console.view import printable
+from rig.console.printable import printable
 
 EPILOG = """\b
 Examples:

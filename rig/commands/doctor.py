@@ -38,7 +38,7 @@ def command(as_json: bool) -> int:
 
 
 def _show(findings: list[Finding]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     for found in findings:
         console.print(f"{_MARKS[found.state]}  [bold]{found.name:<18}[/] {escape(found.detail)}")
         if found.state != "ok" and found.hint:

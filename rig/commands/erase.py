@@ -43,7 +43,7 @@ def command(board: str, offset: int, size: int | None, bench: Path | None, wait:
 async def _erase(board: Board, offset: int, size: int | None, *, wait: bool) -> None:
     async with holding(board, "rig erase", wait=wait), board:
         port, reset = flash_access(board)
-        with Display(Console(stderr=True, highlight=False)) as display:
+        with Display(Console(stderr=True, highlight=False, emoji=False)) as display:
             try:
                 await erase_flash(
                     port,

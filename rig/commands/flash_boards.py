@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -22,12 +23,16 @@ from firmware_flasher.progress import Bar, Display, progress_bars
 from firmware_flasher.starting import Worker
 from rig.boards import Board, open_board
 from rig.boards.bench import Bench, find_bench
-from rig.boards.flashing import Booted, as_rig_error, attach_console, boot_board, flash_board
+from rig.boards.flashing import as_rig_error, flash_board
 from rig.commands.options import holding, keep_symbols_of
-from rig.console.view import printable
+from rig.console.printable import printable
 from rig.errors import BenchError, RigError
 from rig.history import HistoryStore
 from rig.report.flashed import Report, failed, flashed, line_of, show_one, show_table
+
+if TYPE_CHECKING:
+    from rig.boards.booting import Booted
+    from rig.console.capture import Capture
 
 AT_ONCE = 32
 """Boards that are flashed at the same time at most; each has a process of its own."""
@@ -69,7 +74,7 @@ def flash(
         bundle = load_bundle(path, force=wishes.force)
     except FlashError as error:
         raise as_rig_error(error) from error
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
     if single:
         report = asyncio.run(
             _interruptible(_one(boards[0], bundle, wishes, worker, verbose=verbose))
@@ -130,7 +135,7 @@ async def _interruptible[T](work: Coroutine[object, object, T]) -> T:
 async def _one(
     board: Board, bundle: Bundle, wishes: Wishes, worker: Worker, *, verbose: bool
 ) -> Report:
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     def booting() -> contextlib.AbstractContextManager[object]:
         return errors.status("booting") if errors.is_terminal else contextlib.nullcontext()
@@ -150,7 +155,7 @@ async def _flash(
     """Hold a board, flash it, see it boot. Raises `RigError`."""
     async with holding(board, f"rig flash {bundle.origin}", wait=wishes.wait):
         with _passing_history() as store:
-            async with board, attach_console(board, store) as console:
+            async with board, _console(board, store, wishes) as console:
                 result = await flash_board(
                     board,
                     bundle,
@@ -176,6 +181,17 @@ def _passing_history() -> Iterator[HistoryStore]:
         yield store
 
 
+def _console(
+    board: Board, store: HistoryStore, wishes: Wishes
+) -> contextlib.AbstractAsyncContextManager[Capture | None]:
+    """Attached before the reset, where somebody is going to follow it."""
+    if not wishes.boot:
+        return contextlib.nullcontext()
+    from rig.boards.booting import attach_console  # brings the parsers: a flash needs none of them
+
+    return attach_console(board, store)
+
+
 async def _boot(board: Board, store: HistoryStore, wishes: Wishes) -> Booted | None:
     if not wishes.boot:
         if board.can_reset:
@@ -183,6 +199,8 @@ async def _boot(board: Board, store: HistoryStore, wishes: Wishes) -> Booted | N
         return None
     if board.console_url is None and board.address is None:
         return None  # nothing to see it by
+    from rig.boards.booting import boot_board
+
     return await boot_board(board, store, timeout=wishes.timeout)
 
 
@@ -193,7 +211,7 @@ async def _several(
     boards: Sequence[Board], bundle: Bundle, wishes: Wishes, worker: Worker
 ) -> list[Report]:
     """All of them at once; each ends in a report, well or not."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     bars = progress_bars(errors)
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -218,7 +236,7 @@ async def _several(
         )
         return report
 
-    with bars:
+    with bars or contextlib.nullcontext():
         shown = [(board, Bar(errors, bars, board.name, bundle.size)) for board in boards]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(board, bar)) for board, bar in shown]

@@ -15,7 +15,7 @@ from rig.boards.bench import find_bench
 from rig.boards.lock_file import held_locks
 from rig.boards.locks import things
 from rig.commands.options import bench_option, complete_board, holding, wait_option
-from rig.console.view import printable
+from rig.console.printable import printable
 from rig.errors import BenchError, RigError
 
 EPILOG = """\b

@@ -21,7 +21,8 @@ from rig.boards.bench import find_bench
 from rig.boards.download_mode import waits_for_loader
 from rig.commands.options import bench_option, board_argument
 from rig.console.capture import Capture
-from rig.console.view import Filter, View, printable
+from rig.console.printable import printable
+from rig.console.view import Filter, View
 from rig.errors import BenchError, BoardError, HistoryError, RigError
 from rig.history import Event
 from rig.history.events import Boot, Crash

@@ -73,7 +73,7 @@ def radio_of(bench: Bench) -> Radio | None:
 async def holding(board: Board, purpose: str, *, wait: bool = False) -> AsyncIterator[None]:
     """Hold the board meanwhile (`rig.boards.locks.held`); says on stderr whom it waits for."""
     from rig.boards.locks import held
-    from rig.console.view import printable
+    from rig.console.printable import printable
 
     def on_wait(holder: Holder) -> None:
         click.echo(printable(f"waiting for '{board.name}': held by {holder}"), err=True)

@@ -43,7 +43,7 @@ def command(
 async def _read(board: Board, output: Path, offset: int, size: int | None, *, wait: bool) -> int:
     async with holding(board, "rig read-flash", wait=wait), board:
         port, reset = flash_access(board)
-        with Display(Console(stderr=True, highlight=False)) as display:
+        with Display(Console(stderr=True, highlight=False, emoji=False)) as display:
             try:
                 data = await read_flash(
                     port, output, offset=offset, size=size, on_event=display, reset=reset

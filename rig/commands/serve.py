@@ -22,7 +22,7 @@ from rig.campaign.judge import HISTORY_FILE
 from rig.campaign.runner import new_out
 from rig.campaign.session import Session
 from rig.commands.options import bench_option, complete_board, holding, wait_option
-from rig.console.view import printable
+from rig.console.printable import printable
 from rig.errors import BenchError
 from rig.history import Entry
 from rig.report.sequence import line, steps

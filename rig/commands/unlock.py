@@ -11,7 +11,7 @@ from rig.boards.bench import find_bench
 from rig.boards.lock_file import remove_stale
 from rig.boards.locks import BoardHeld, holder_of
 from rig.commands.options import bench_option, complete_board
-from rig.console.view import printable
+from rig.console.printable import printable
 
 
 @click.command(name="unlock")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rig.console.printable import printable
 from rig.errors import BenchError
 from rig.history import Event
 from rig.history.crash import CrashRecord
@@ -51,15 +52,6 @@ class Filter:
             return True
         least = self.levels.get(line.component, self.levels.get("*", "N"))
         return LEVELS.index(line.level) <= LEVELS.index(least)
-
-
-def printable(text: str) -> str:
-    """Board's text, safe for a terminal: what moves its cursor or hides is shown as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text
-    )
 
 
 class View:

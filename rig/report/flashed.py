@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.flasher import FlashResult
 from rig.boards.base import Board
-from rig.boards.flashing import Booted
-from rig.console.view import printable
+from rig.console.printable import printable
 from rig.errors import RigError
+
+if TYPE_CHECKING:
+    from rig.boards.booting import Booted
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ def show_one(console: Console, report: Report) -> None:
 
 def show_table(console: Console, reports: Sequence[Report]) -> None:
     """Several boards: one table, and below it each error with the next step."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("board", "state", "chip", "MAC", "written", "s", "address"):
         right = title in ("written", "s")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from rig.air.airspace import Airspace
 from rig.boards.base import Board
-from rig.boards.flashing import boot_board
+from rig.boards.booting import boot_board
 from rig.errors import FaultError, ServerError
 from rig.faults import Proof, Target, strike
 from rig.history import HistoryStore, now_ns

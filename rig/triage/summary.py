@@ -32,7 +32,7 @@ class Summary:
     """Prints crashes as they come, each signature once, and counts them."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, emoji=False, soft_wrap=True)
         self.crashes = 0
         self.unexpected = 0
         self.files = 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.boards import flashing
-from rig.boards.flashing import Booted, attach_console, boot_board
+from rig.boards import booting
+from rig.boards.booting import Booted, attach_console, boot_board
 from rig.boards.plain import PlainBoard, PlainSettings, Run
 from rig.errors import BoardError
 from rig.history import HistoryStore
@@ -101,7 +101,7 @@ async def test_a_log_that_is_opened_later_than_the_rig_is_waited_for(tmp_path: P
 async def test_a_log_that_never_comes_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flashing, "LATE_SECONDS", 0.2)
+    monkeypatch.setattr(booting, "LATE_SECONDS", 0.2)
     board = PlainBoard("kit", PlainSettings(console=str(tmp_path / "none.log")))
     with (
         HistoryStore(tmp_path / "history.jsonl") as store,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rig.boards.bench import parse_bench
-from rig.boards.flashing import attach_console, boot_board
+from rig.boards.booting import attach_console, boot_board
 from rig.boards.process import ProcessBoard, ProcessSettings
 from rig.errors import BenchError, BoardError
 from rig.history import HistoryStore

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rig.console.parser import ConsoleParser
-from rig.console.view import Filter, View, printable
+from rig.console.printable import printable
+from rig.console.view import Filter, View
 from rig.errors import BenchError
 from rig.history.events import ConsoleGap
 

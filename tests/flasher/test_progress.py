@@ -93,27 +93,10 @@ def test_square_brackets_from_a_file_name_are_no_markup() -> None:
     assert "[red]x.bin" in shown(Verified(1, 1, "[red]x.bin", 0, 1))
 
 
-def test_two_boards_on_one_terminal_have_a_bar_each_until_they_are_done() -> None:
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, soft_wrap=True, color_system=None)
-    with progress_bars(console) as bars:
-        kitchen = Display(console, label="kitchen", bars=bars)
-        with kitchen, Display(console, label="bath", bars=bars) as bath:
-            kitchen(Writing(*HERE, 500, 1000))
-            bath(Writing(*HERE, 250, 1000))
-            assert [(task.description.split(":")[0], task.completed) for task in bars.tasks] == [
-                ("kitchen", 500),
-                ("bath", 250),
-            ]
-            bath(Verified(*HERE, 1000))
-        assert not bars.tasks
-
-    assert "bath: [2/3] app.bin at 0x10000: verified" in out.getvalue()
-
-
 def test_several_boards_have_a_bar_each_that_ends_full() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None)
     bars = progress_bars(console)
+    assert bars is not None
     kitchen, hall = (Bar(console, bars, name, 1000) for name in ("kitchen", "hall"))
 
     kitchen(Skipped(1, 2, "loader.bin", 0, 400))

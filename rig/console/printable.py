@@ -1,0 +1,12 @@
+"""What a board sends, made safe to show. Imports nothing: nearly every command needs it."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Board's text, safe for a terminal: what moves its cursor or hides is shown as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text
+    )
