@@ -16,7 +16,7 @@ _WHOLE_LINES = 10_000
 
 def report_console(*, stderr: bool = False) -> Console:
     """Where a report goes: folded to a terminal's width, whole lines down a pipe."""
-    console = Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = _WHOLE_LINES
     return console
