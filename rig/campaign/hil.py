@@ -15,6 +15,7 @@ from rig.boards.bench import Bench
 from rig.boards.flashing import bundle_for
 from rig.campaign.blocking import Blocking, call
 from rig.campaign.judge import judge
+from rig.campaign.radio import radio_of
 from rig.campaign.runner import new_out
 from rig.campaign.session import Session
 from rig.campaign.verdicts import ScenarioVerdict
@@ -176,7 +177,12 @@ def open_hil(
         async def make() -> Session:
             plan = {"face": "pytest"}
             return Session(
-                board, folder, seed=seed, plan=plan, generation=bench.generation_of(name)
+                board,
+                folder,
+                seed=seed,
+                plan=plan,
+                radio=radio_of(bench),
+                generation=bench.generation_of(name),
             )
 
         session = call(portal, make)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from rich.text import Text
 from rig.air.airspace import resolved
 from rig.air.client import Air
 from rig.air.protocol import Capture, Seen
-from rig.boards import open_board
+from rig.boards import Board, open_board
 from rig.boards.bench import find_bench
-from rig.commands.options import bench_option, board_argument, radio_of
-from rig.errors import BenchError, FaultError, unknown_name
+from rig.boards.locks import BoardHeld
+from rig.campaign.radio import radio_of
+from rig.commands.options import bench_option, board_argument, holding, wait_option
+from rig.errors import BenchError, BoardError, FaultError, unknown_name
 from rig.faults.air_fault import AIR_FAULTS, FOR, AirFault
 from rig.faults.registry import all_faults
 
@@ -50,7 +53,10 @@ class Line:
 @click.argument("faults", metavar="NAME[=VALUE][,...]")
 @click.argument("duration", nargs=-1, metavar="[for 30s]")
 @bench_option
-def command(board: str, faults: str, duration: tuple[str, ...], bench: Path | None) -> int:
+@wait_option
+def command(
+    board: str, faults: str, duration: tuple[str, ...], bench: Path | None, wait: bool
+) -> int:
     """Make network faults on BOARD by hand; they heal when the time is up, or on Ctrl-C.
 
     \b
@@ -59,11 +65,12 @@ def command(board: str, faults: str, duration: tuple[str, ...], bench: Path | No
     rig fault virtual silence-to-device for 10s
 
     The value is the fault's first parameter; others are named: loss=20%:direction=1. `rig faults`
-    lists them. Exit codes: 0 every fault was seen, 3 one was not.
+    lists them. The board is held meanwhile; for faults in a run there is `rig run --faults`. Exit
+    codes: 0 every fault was seen, 3 one was not, or another process holds the board.
     """
     seconds = _seconds(duration)
     parsed = [_parsed(words) for words in faults.split(",")]
-    return asyncio.run(_play(board, bench, parsed, seconds))
+    return asyncio.run(_play(board, bench, parsed, seconds, wait=wait))
 
 
 def _seconds(words: tuple[str, ...]) -> float:
@@ -110,9 +117,12 @@ async def _play(
     bench: Path | None,
     parsed: Sequence[Asked],
     seconds: float,
+    *,
+    wait: bool,
 ) -> int:
     benched = find_bench(bench)
-    async with open_board(name, benched) as board:
+    device = open_board(name, benched)
+    async with _held(device, parsed, wait=wait), device as board:
         if board.address is None:
             raise BenchError(f"{name} has no address", hint="give its `address` in bench.toml")
         address = await resolved(name, board.address.host)
@@ -130,6 +140,23 @@ async def _play(
                 line.counts = await _last(air, line)
     _conclude(lines, tally)
     return 0 if all(line.seen for line in lines) else FaultError.exit_code
+
+
+@contextlib.asynccontextmanager
+async def _held(board: Board, parsed: Sequence[Asked], *, wait: bool) -> AsyncIterator[None]:
+    """Hold the board; beside a run no fault is made, for nobody could tell whose it was."""
+    try:
+        async with holding(board, "rig fault", wait=wait):
+            yield
+    except BoardHeld as error:
+        if not error.holder.purpose.startswith("rig run"):
+            raise
+        names = ",".join(fault.name for fault, _, _ in parsed)
+        raise BoardError(
+            error.message,
+            hint=f"a run makes its own faults, and proves them: rig run --faults {names}; "
+            "or wait until it is over: --wait",
+        ) from error
 
 
 class _Tally:

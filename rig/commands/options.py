@@ -15,9 +15,7 @@ from rig.errors import BenchError, RigError
 if TYPE_CHECKING:
     from firmware_flasher.bundle import Bundle
     from firmware_flasher.conversation import Reset
-    from rig.air.client import Radio
     from rig.boards.base import Board, FlashPort
-    from rig.boards.bench import Bench
     from rig.boards.lock_file import Holder
 
 Command = Callable[..., Any]
@@ -56,17 +54,6 @@ def wait_option(command: Command) -> Command:
     return click.option("--wait", is_flag=True, help="Wait while another process holds it.")(
         command
     )
-
-
-def radio_of(bench: Bench) -> Radio | None:
-    """What of the radio a bench's `[network]` table names."""
-    from rig.air.client import Radio
-
-    network = bench.network
-    if network is None:
-        return None
-    path = None if network.hostapd is None else str(network.hostapd)
-    return Radio(path, network.hotspot, network.monitors)
 
 
 @contextlib.asynccontextmanager

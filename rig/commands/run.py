@@ -20,9 +20,10 @@ from rig.boards.base import Board
 from rig.boards.bench import GENERATIONS, find_bench
 from rig.boards.flashing import bundle_for
 from rig.campaign.judge import HISTORY_FILE, judge
+from rig.campaign.radio import radio_of
 from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
-from rig.commands.options import holding, keep_symbols_of, radio_of, wait_option
+from rig.commands.options import holding, keep_symbols_of, wait_option
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes

@@ -104,6 +104,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool} (iproute2)")
     monkeypatch.setenv("SENDSPIN_RIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SENDSPIN_RIG_LOCKS", str(tmp_path / "locks"))  # each lab has this address
     before = host = device = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         os.unshare(os.CLONE_NEWNET)

@@ -15,6 +15,11 @@ from typing import Any
 
 import pytest
 
+from rig.boards import open_board
+from rig.boards.bench import find_bench
+from rig.boards.lock_file import LockFile
+from rig.boards.locks import things
+
 pytestmark = pytest.mark.root
 
 
@@ -84,3 +89,26 @@ def test_a_fault_that_met_nothing_is_not_called_seen(lab: Any, bench: Path) -> N
         said, _ = running.communicate(timeout=30)
     assert running.returncode == 3
     assert "mtu=1400: not seen" in said
+
+
+def test_a_board_that_a_run_holds_is_left_to_it_and_the_way_to_faults_in_a_run_is_said(
+    lab: Any, bench: Path
+) -> None:
+    kitchen = open_board("kitchen", find_bench(bench))
+    (thing,) = things(kitchen)
+    lock = LockFile(thing)
+    assert lock.acquire("rig run") is None
+    try:
+        with fault(bench, "loss=20%", "for", "1s", stderr=subprocess.PIPE) as running:
+            _, words = running.communicate(timeout=30)
+        assert running.returncode == 3
+        assert "held by rig run" in words
+        assert "rig run --faults loss" in words
+        with fault(bench, "mtu=1400", "for", "300ms", "--wait", stderr=subprocess.PIPE) as waiting:
+            assert waiting.stderr is not None
+            assert "waiting for 'kitchen': held by rig run" in waiting.stderr.readline()
+            lock.release()
+            waiting.communicate(timeout=30)
+        assert waiting.returncode == 3  # it was made, and met nothing
+    finally:
+        lock.release()
