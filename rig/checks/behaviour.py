@@ -7,9 +7,9 @@ as present only where the device showed a sign that came with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from rig.history.events import Event, Frame, LogLine
+from rig.protocol.payload import payload_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,6 @@ PROVE_THEN_ADMIT = Behaviour(
 
 BEHAVIOURS = (PROVE_THEN_ADMIT,)
 """Every behaviour by which a check decides whether it applies."""
-
-
-def payload_of(frame: Frame) -> dict[str, Any]:
-    """A message's payload; empty when it has none that is an object."""
-    payload = (frame.message or {}).get("payload")
-    return payload if isinstance(payload, dict) else {}
 
 
 _HELLO_FIELDS = ("server_id", "name", "version", "active_roles", "connection_reason")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from rig.checks.behaviour import greets, payload_of
+from collections.abc import Mapping
+
+from rig.checks.behaviour import greets, reason_of
 from rig.checks.connections import GOODBYE, follow
 from rig.checks.owed import DISTURBING, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome
 from rig.history.events import ConnectionClosed, Frame, Settled, TcpFin, TcpReset
+from rig.protocol.payload import payload_of
+
+REJECTED = "concurrent_attempt"
+"""Why a newcomer is turned away, in the noise generation."""
 
 
 @check(
     "displaced_told",
     title="a server that is sent away for another one gets a goodbye that says so",
-    source="Sendspin spec, Multiple Servers and client/goodbye (`another_server`); sendspin-device "
-    "facts, 'Goodbye reasons'",
+    source="Sendspin spec, Multiple Servers and client/goodbye (`another_server`; noise, a "
+    "newcomer: `concurrent_attempt`); sendspin-device facts, 'Goodbye reasons'",
 )
 def displaced_told(history: Judged) -> Outcome:
-    """Of two greeted servers the device ends one, in peace, and nobody else had ended it."""
+    """Of two greeted servers the device ends one, in peace, and nobody else had ended it.
+
+    In noise it may be a newcomer that is turned away: which one is told what is `handoff_table`'s.
+    """
     live: set[int] = set()
     peace = True
     broken: list[tuple[str, tuple[int, ...]]] = []
@@ -37,7 +46,8 @@ def displaced_told(history: Judged) -> Outcome:
                 live.discard(event.conn)
                 judged += 1
                 reason = payload_of(event).get("reason")
-                if reason != "another_server":
+                newcomer = talk is not None and talk.generation == "noise"
+                if reason != "another_server" and not (newcomer and reason == REJECTED):
                     told = f"connection {event.conn}: sent away with {reason!r:.40}"
                     broken.append((f"{told}, though another server had come", (entry.n,)))
         elif isinstance(event, TcpFin | TcpReset) and event.sender == "device":
@@ -52,6 +62,15 @@ def displaced_told(history: Judged) -> Outcome:
     return verdict_of(broken, judged, "servers sent away, each told why", "no server was sent away")
 
 
+def _plays(event: Frame, current: int, reasons: Mapping[int, str | None]) -> bool:
+    """Whether the device takes the server in use for one that plays, by `event`."""
+    if event.sealed is not None:
+        return reasons.get(current) == "playback"
+    payload = payload_of(event)
+    told = event.type == "group/update" and payload.get("playback_state") == "playing"
+    return told and event.conn == current
+
+
 @check(
     "last_played_kept",
     title="of two servers that only looked, the one that played last is kept, over reboots too",
@@ -61,10 +80,11 @@ def displaced_told(history: Judged) -> Outcome:
 def last_played_kept(history: Judged) -> Outcome:
     """Judged from the first server that was seen playing: what is remembered from before is not.
 
-    A server plays, for the device, when it says so (group/update) to a connection that is in use.
+    A server plays, for the device, when it says so to a connection that is in use: in its
+    group/update, or in noise by the activity `playback`.
     """
     ids: dict[int, str] = {}
-    reasons: dict[int, object] = {}
+    reasons: dict[int, str | None] = {}
     current: int | None = None
     last: str | None = None
     case: tuple[int, int, int] | None = None
@@ -85,17 +105,17 @@ def last_played_kept(history: Judged) -> Outcome:
             current = None if current == event.conn else current
         elif isinstance(event, Frame) and talk is not None:
             if greets(event):
-                payload = payload_of(event)
-                ids[event.conn] = str(payload.get("server_id"))
-                reasons[event.conn] = payload.get("connection_reason")
-                others = [conn for conn in reasons if conn != event.conn]
-                case = (others[0], event.conn, entry.n) if others == [current] else None
+                if event.conn not in reasons:
+                    told_id = payload_of(event).get("server_id")
+                    ids[event.conn] = talk.server_id if event.sealed else str(told_id)
+                    others = [conn for conn in reasons if conn != event.conn]
+                    case = (others[0], event.conn, entry.n) if others == [current] else None
+                reasons[event.conn] = reason_of(event)
             elif event.type == "client/state" and event.sender == "device":
                 current = event.conn if event.conn in reasons else current
-            elif event.type == "group/update" and event.conn == current:
-                if payload_of(event).get("playback_state") == "playing":
-                    last = ids[event.conn]
-            elif event.type == GOODBYE and case is not None and event.conn in case[:2]:
+            if current is not None and _plays(event, current, reasons):
+                last = ids[current]
+            if event.type == GOODBYE and case is not None and event.conn in case[:2]:
                 old, new, greeted = case
                 case = None
                 reasons.pop(event.conn, None)

@@ -6,11 +6,11 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator
 from typing import Any
 
-from rig.checks.behaviour import payload_of
 from rig.checks.connections import follow, words
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
 from rig.history.events import ConnectionOpened, EarlyBytes, Entry, Frame
+from rig.protocol.payload import payload_of
 
 EPOCH_SPAN_US = 3_600_000_000
 """A server's clock stays within an hour of its connection's epoch (the rig spaces epochs wider)."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rig.checks.behaviour import payload_of
 from rig.checks.connections import GOODBYE, Conversation, follow, words
 from rig.checks.owed import DISTURBING, Ledger, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome
 from rig.history.events import EarlyBytes, Event, Frame, Settled
 from rig.protocol.names import GOODBYE_REASONS
+from rig.protocol.payload import payload_of
 
 CLOSE_WITHIN_S = 5.0
 """A device that said goodbye ends the connection within this, when nothing disturbs it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rig.checks.behaviour import PROVE_THEN_ADMIT, greets, payload_of, reason_of
+from rig.checks.behaviour import PROVE_THEN_ADMIT, greets, reason_of
 from rig.checks.connections import GOODBYE, follow
 from rig.checks.owed import DISTURBING, Ledger, disturbs, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, inconclusive
 from rig.history.events import ConnectionClosed, Entry, Frame, LogLine, Settled, TcpFin, TcpReset
+from rig.protocol.payload import payload_of
 
 DISMISSED_WITHIN_S = 3.0
 """Of two established servers one is dismissed within this, when nothing disturbs the device."""
@@ -57,6 +58,8 @@ def _rivals(history: Judged) -> Iterator[tuple[Entry, Rival, dict[int, Rival], b
                     rival.against = others[0]
                 live[event.conn] = rival
                 yield entry, rival, live, peace
+            elif rival is not None and rival.noise and greets(event):
+                rival.reason = reason_of(event)  # what it is there for may change
             elif rival is not None and event.sender == "device":
                 if event.type == "client/state" and rival.state is None:
                     rival.state = entry.n

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rig.checks.behaviour import payload_of
 from rig.checks.connections import follow
 from rig.checks.owed import verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome
 from rig.history.events import ConnectionClosed, Frame
 from rig.protocol.names import ARTWORK_IDS, AUDIO_ID, VISUALIZER_IDS
+from rig.protocol.payload import payload_of
 
 _HEADER = 9
 """One id byte and a big-endian int64 time stamp."""

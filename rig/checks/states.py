@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rig.checks.behaviour import greets, payload_of
+from rig.checks.behaviour import greets
 from rig.checks.connections import GOODBYE, OPENINGS, Conversation, follow, words
 from rig.checks.owed import DISTURBING, Ledger, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, inconclusive
 from rig.history.events import ConnectionClosed, Entry, Frame, Settled
+from rig.protocol.payload import payload_of
 
 SHOWN_WITHIN_S = 3.0
 """A command shows in a client/state within this, when nothing disturbs the device."""

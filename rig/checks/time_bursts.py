@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rig.checks.behaviour import payload_of
 from rig.checks.connections import follow
 from rig.checks.owed import DISTURBING, disturbs, verdict_of
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome
 from rig.history.events import ConnectionClosed, Frame, Settled
+from rig.protocol.payload import payload_of
 
 SIZE = 8
 NEAR_US = 600_000

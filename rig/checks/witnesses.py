@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from rig.checks.behaviour import greets, payload_of, reason_of
+from rig.checks.behaviour import greets, reason_of
 from rig.checks.connections import follow
 from rig.checks.owed import verdict_of
 from rig.checks.registry import Judged, check
@@ -22,6 +22,7 @@ from rig.history.events import (
     UpgradeAnswered,
     UpgradeAsked,
 )
+from rig.protocol.payload import payload_of
 
 _HANDSHAKE = re.compile(
     r"Connection handshake complete: server_id=(?P<id>.{0,200}), "

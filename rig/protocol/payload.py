@@ -40,6 +40,12 @@ def parse_message(payload: bytes) -> Message:
     return Message(type=kind[:TYPE_BOUND] if isinstance(kind, str) else None, message=message)
 
 
+def payload_of(frame: Frame) -> dict[str, Any]:
+    """A message's payload; empty when it has none that is an object."""
+    payload = (frame.message or {}).get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
 class Assembly:
     """Puts the fragments of one direction's text messages together, up to the payload bound."""
 

@@ -21,6 +21,7 @@ from rig.history.events import Opcode as OpcodeName
 from rig.protocol import encode_close, encode_frame, generation_of, messages
 from rig.protocol.handshake import upgrade_answer
 from rig.protocol.names import GREETING, SERVER_GREETING, Generation
+from rig.protocol.payload import payload_of
 from rig.servers.inbox import Inbox
 from rig.servers.line import Line
 from rig.servers.performing import Performer, ScriptedPerformer
@@ -380,8 +381,7 @@ class Connection:
             self.send_frame("pong", bytes.fromhex(frame.head))
 
     def _answer_time(self, frame: Frame) -> None:
-        payload = (frame.message or {}).get("payload")
-        sent = payload.get("client_transmitted") if isinstance(payload, dict) else None
+        sent = payload_of(frame).get("client_transmitted")
         if isinstance(sent, int):
             received = self.clock_us(frame.t)
             self.send("server/time", messages.server_time(sent, received, self.clock_us()))
@@ -423,7 +423,6 @@ class Connection:
 
 def _player(frame: Frame) -> dict[str, Any]:
     """The player's part of a client/hello or client/state, as far as there is one."""
-    payload = (frame.message or {}).get("payload")
-    body = payload if isinstance(payload, dict) else {}
+    body = payload_of(frame)
     player = body.get("player", body.get("player@v1_support"))
     return player if isinstance(player, dict) else {}

@@ -14,6 +14,7 @@ from typing import Final
 from rig.history import Entry, now_ns
 from rig.history.events import AudioFared, ConnectionClosed, ConnectionOpened, Frame, LogLine
 from rig.protocol.names import AUDIO_ID, CLEAR_IN_NOISE
+from rig.protocol.payload import payload_of
 
 KEPT: Final = 4_096
 """Values kept for a median between two reports."""
@@ -153,8 +154,7 @@ def _chunk(stream: _Stream, frame: Frame) -> None:
 
 def _offset(stream: _Stream, frame: Frame) -> None:
     """Keep the least delayed exchange of the first and of the latest half minute."""
-    payload = (frame.message or {}).get("payload")
-    sent = payload.get("client_transmitted") if isinstance(payload, dict) else None
+    sent = payload_of(frame).get("client_transmitted")
     if not isinstance(sent, int):
         return
     here = (frame.t, frame.t - sent * 1_000)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 from rig.errors import ServerError
 from rig.history.events import Frame
 from rig.protocol import messages
+from rig.protocol.payload import payload_of
 from rig.servers.audio import FRAME, RATE, Source
 from rig.servers.engine import Engine, aiosendspin
 from rig.servers.line import Unable
@@ -142,7 +143,7 @@ class ScriptedPerformer:
             raise ServerError("the device has not said hello: nothing can be played to it")
         self._connection = connection
         self._noise = hello.sealed is not None
-        self._payload = (hello.message or {}).get("payload") or {}
+        self._payload = payload_of(hello)
         self._audio = _Background()
         self._streaming = False
 
@@ -212,7 +213,10 @@ class ScriptedPerformer:
         """None: the scripted server encodes no pictures."""
 
     async def announce(self, *, playing: bool) -> None:
-        """group/update."""
+        """group/update; noise: before it, the activity."""
+        if self._noise:
+            active: tuple[str, ...] = ("playback",) if playing else ()
+            self._connection.send("server/activate", {"activities": active})
         self._group("playing" if playing else "stopped")
 
     def rename(self, name: str) -> None:

@@ -20,6 +20,7 @@ from rig.history import Entry, now_ns
 from rig.history.events import Frame
 from rig.history.events import Opcode as OpcodeName
 from rig.protocol import generation_of
+from rig.protocol.payload import payload_of
 from rig.servers.connection import Connection
 from rig.servers.engine import Clock, Engine, aiosendspin, check_installed
 from rig.servers.line import Entrance, Front, Unable
@@ -251,16 +252,8 @@ class PlayedConnection(Connection):
         self.greeted += 1
         self._gate.open()
 
-    async def served(self, timeout: float = 5.0) -> Frame | None:
-        """Wait until aiosendspin has the device's state: the message, where the wire shows it."""
-        if self.generation == "legacy":
-            return await super().served(timeout)
-        with contextlib.suppress(ServerError):
-            await self.client(timeout)
-        return None
-
     async def client(self, timeout: float = READY_S) -> Any:
-        """aiosendspin's `SendspinClient` for the device, once it is in use (trusted unpaired).
+        """aiosendspin's `SendspinClient` for the device, once it is in use.
 
         Raises `ServerError` when it is not within `timeout` s, or the connection is over.
         """
@@ -270,7 +263,7 @@ class PlayedConnection(Connection):
                     self._stirred.clear()
                     found = self.engine.server.connected_clients if self.engine.server else ()
                     if found:
-                        return await self._trusted(found[0])
+                        return found[0]
                     await self._stirred.wait()
         except TimeoutError:
             pass
@@ -278,12 +271,6 @@ class PlayedConnection(Connection):
             f"connection {self.conn}: the device did not get into use within {timeout:g} s",
             hint="`rig wire` shows what crossed",
         )
-
-    async def _trusted(self, client: Any) -> Any:
-        """Without it a Noise device is given no role. The device, too, must allow it."""
-        if client.connection_security is not None and not client.active_roles:
-            await self.engine.task(self.engine.server.trust_unpaired(client.client_id))
-        return client
 
     async def performer(self) -> Performer:
         """aiosendspin plays to it. Raises `ServerError` when the device does not get into use."""
@@ -370,6 +357,8 @@ class PlayedConnection(Connection):
         if self.hello is None and (generation := generation_of(frame.type)) is not None:
             self.generation = generation
             self.hello = frame
+            if generation == "noise":  # else it is given no role; the device, too, must allow it
+                self.engine.trusted.add(str(payload_of(frame).get("client_id")))
             if self.answer_hello and not self.greeted:
                 self.greet()
 

@@ -15,7 +15,7 @@ from rig.history.events import Frame, LinkEffect, SealBroken
 from rig.protocol import FrameReader, RawFrame, encode_frame, messages
 from rig.protocol.handshake import HEAD_BOUND, HEAD_END
 from rig.protocol.names import GREETING
-from rig.protocol.payload import sealed_event
+from rig.protocol.payload import payload_of, sealed_event
 from rig.protocol.sealed import JSON_ID, SealError, ServerChannel
 from rig.servers.line import Line
 
@@ -174,8 +174,7 @@ class Sealing:
         `playback` or nothing, as the connection's reason has it, and the roles the rig plays;
         neither where the device lets no unpaired server in.
         """
-        payload = (self.hello.message or {}).get("payload") if self.hello is not None else None
-        hello = payload if isinstance(payload, dict) else {}
+        hello = payload_of(self.hello) if self.hello is not None else {}
         access = hello.get("unpaired_access")
         if not isinstance(access, dict) or access.get("enabled") is not True:
             return messages.server_activate()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rig.checks import Verdict, get_check
@@ -24,6 +26,37 @@ def served(wire, conn, server_id=None, reason="discovery"):
 
 def established(wire, conn, server_id=None, reason="discovery"):
     return served(wire, conn, server_id, reason).device(conn, "client/state")
+
+
+def sealed(wire, conn, sender, kind, **payload):
+    wire.frame(conn, sender, kind, payload)
+    wire.events[-1] = replace(wire.events[-1], sealed=1)
+    return wire
+
+
+def activated(wire, conn, server_id, *activities):
+    """A noise connection, up to its first server/activate."""
+    wire.opened(conn).upgraded(conn).device(conn, "client/init", client_id="k" * 43, version=1)
+    wire.server(conn, "server/init", server_id=server_id, version=1)
+    wire.device(conn, "noise/handshake")
+    sealed(wire, conn, "device", "client/hello", name="n")
+    return active(wire, conn, *activities)
+
+
+def active(wire, conn, *activities):
+    return sealed(
+        wire, conn, "server", "server/activate", activities=[*activities], active_roles=["p"]
+    )
+
+
+def in_use(wire, conn, server_id, *activities):
+    activated(wire, conn, server_id, *activities)
+    return sealed(wire, conn, "device", "client/state", available=True)
+
+
+def turned_away(wire, conn, reason):
+    sealed(wire, conn, "device", "client/goodbye", reason=reason)
+    return wire.fin(conn, "device").fin(conn, "server").closed(conn)
 
 
 def sent_away(wire, conn, reason="another_server"):
@@ -118,4 +151,43 @@ def test_what_was_before_the_history_is_not_guessed(wire):
     established(wire, 1, "a")
     served(wire, 2, "b")
     sent_away(wire, 1)
+    assert judged(wire, "last_played_kept").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("reason", ["concurrent_attempt", "another_server"])
+def test_a_noise_device_turns_a_newcomer_away_with_a_word_of_its_own(wire, reason):
+    in_use(wire, 1, "radio")
+    activated(wire, 2, "stranger")
+    turned_away(wire, 2, reason)
+    assert judged(wire, "displaced_told").verdict is Verdict.PASS
+
+
+def test_a_noise_device_that_gives_another_reason_gives_the_wrong_one(wire):
+    in_use(wire, 1, "radio")
+    activated(wire, 2, "stranger")
+    turned_away(wire, 2, "restart")
+    assert judged(wire, "displaced_told").verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("how", ["escalated", "from the start"])
+def test_a_noise_device_remembers_who_was_active_last(wire, remembered, how):
+    if how == "escalated":
+        active(active(in_use(wire, 1, "radio"), 1, "playback"), 1)
+    else:
+        in_use(wire, 1, "radio", "playback")
+    left(wire, 1).settled()
+    in_use(wire, 2, "stranger")
+    activated(wire, 3, "radio")
+    turned_away(wire, 2 if remembered else 3, "another_server")
+    told = judged(wire, "last_played_kept")
+    assert told.verdict is (Verdict.PASS if remembered else Verdict.FAIL)
+
+
+def test_a_group_that_plays_makes_no_noise_server_the_last(wire):
+    sealed(in_use(wire, 1, "radio"), 1, "server", "group/update", playback_state="playing")
+    left(wire, 1).settled()
+    in_use(wire, 2, "stranger")
+    activated(wire, 3, "radio")
+    turned_away(wire, 3, "concurrent_attempt")
     assert judged(wire, "last_played_kept").verdict is Verdict.INCONCLUSIVE
