@@ -64,6 +64,8 @@ class Wire:
         self.on_closed: Callable[[str], None] | None = None
         self.on_drained: Callable[[], None] | None = None
         self.on_end_of_life: Callable[[], object] | None = None
+        self.defer_end: Callable[[Callable[[], None]], None] | None = None
+        """Given what records the device's end: calls it when all before that is recorded."""
         self._sink = sink
         self._tap = Tap(opened.conn, dialler=opened.dialled_by)
         self.inbound = opened.dialled_by == "device"
@@ -179,6 +181,15 @@ class Wire:
             self._shapers["to_server"].push(b"", lambda _: notify(entry))
 
     def _ended(self, ending: Ending, t: int) -> None:
+        record = partial(self._end, ending, t)
+        if self.defer_end is None:
+            record()
+        else:
+            self.defer_end(record)
+
+    def _end(self, ending: Ending, t: int) -> None:
+        if self.closed:
+            return
         through = not self._silent["to_server"]
         for event in self._tap.end("device", t):
             self._emit_device(event, through=through)

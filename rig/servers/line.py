@@ -29,6 +29,7 @@ class Line(Protocol):
     closed: bool
     on_event: Callable[[Entry], None] | None
     on_bytes: Callable[[bytes], None] | None
+    defer_end: Callable[[Callable[[], None]], None] | None
 
     @property
     def asked_key(self) -> str | None:

@@ -6,6 +6,7 @@ the rig alone. Frames and plaintexts are joined by the ciphertext itself; keys a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from rig.servers.line import Line
 
 BOUND: Final = 1024
 """Frames, and plaintexts, of one connection that wait for their counterpart."""
+OPENED_WITHIN_S: Final = 0.2
+"""How long the device's end waits for what it sent before it: the server may never open that."""
 _HEAD: Final = 32
 """Bytes of a binary frame that its event shows: enough to tell ciphertexts apart."""
 
@@ -53,6 +56,8 @@ class Unsealed:
         """`on_inside` hears the recorded plaintext's entry."""
         self._line = line
         self._on_inside = on_inside
+        self._end: Callable[[], None] | None = None
+        line.defer_end = self._ending
         self._frames: dict[str, Entry] = {}
         self._plain: dict[str, tuple[Sender, bytes]] = {}
 
@@ -75,6 +80,26 @@ class Unsealed:
             _keep(self._plain, head, (sender, plaintext))
         elif isinstance(entry.event, Frame):
             self._join(entry, entry.event, sender, plaintext)
+            if not self._closed_ones():
+                self._over()
+
+    def _closed_ones(self) -> bool:
+        """Whether the device sent something that is not opened yet."""
+        events = (entry.event for entry in self._frames.values())
+        return any(isinstance(event, Frame) and event.sender == "device" for event in events)
+
+    def _ending(self, record: Callable[[], None]) -> None:
+        """The device ended the connection: that follows what it had said before."""
+        self._end = record
+        if self._closed_ones():
+            asyncio.get_running_loop().call_later(OPENED_WITHIN_S, self._over)
+        else:
+            self._over()
+
+    def _over(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
     def _join(self, entry: Entry, frame: Frame, sender: Sender, plaintext: bytes) -> None:
         if not plaintext or plaintext[0] == FRAGMENT_ID or sender != frame.sender:
