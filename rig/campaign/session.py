@@ -38,6 +38,7 @@ from rig.scenarios.learning import learn, own_messages
 from rig.scenarios.stage import Sockets
 from rig.servers import ScriptedServer, ServerKind, Unable
 from rig.servers.engine import check_installed
+from rig.servers.formats import FormatWatch
 
 BACK_S = 30.0
 """How long a board may take to be in service again after a crash."""
@@ -123,6 +124,7 @@ class Session:
                 )
             )
             self.history.listen(self._heard)
+            self.history.listen(FormatWatch(self.history.append))
             all_faults()  # imported here, and not in the middle of a recipe
             await self._stack.enter_async_context(self.board)
             self.console = await self._stack.enter_async_context(

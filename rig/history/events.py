@@ -493,6 +493,20 @@ class ServerWarned(Event):
 
 @_event
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormatChosen(Event):
+    """An audio stream began in the format `given`, of those that the device `asked` for.
+
+    `place` is that of `given` in `asked`, 0 the most wanted; None: it was not asked for.
+    """
+
+    conn: int
+    asked: tuple[str, ...]
+    given: str
+    place: int | None
+
+
+@_event
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFared(Event):
     """How audio fared on one connection over the last `seconds`, as seen where it leaves the rig.
 

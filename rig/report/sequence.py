@@ -147,6 +147,10 @@ def _told(event: Event) -> tuple[Arrow, str, bool] | None:
         case ev.AudioFared(chunks=chunks, late=late, lost=lost):
             told = ["unknown" if each is None else f"{each}" for each in (late, lost)]
             return "mark", f"audio: {chunks} chunks, late {told[0]}, lost {told[1]}", False
+        case ev.FormatChosen(asked=asked, given=given, place=place):
+            if place == 0:
+                return "mark", f"audio is {given}, as asked", False
+            return "mark", f"audio is {given}; asked: {'; '.join(asked)}", place is None
         case ev.Held(within_s=within):
             return "mark", f"only waited on from here, {within:g} s", False
         case _:

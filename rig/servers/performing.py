@@ -245,16 +245,44 @@ class ReferencePerformer:
         self._engine = engine
         self._client = client
         self._audio = _Background()
+        self._told_codecs = False
 
     @property
     def _group(self) -> Any:
         return self._client.group
 
     async def play(self, source: Source) -> None:
-        """48 kHz stereo, in the codec that each device of the group asks for."""
+        """48 kHz stereo, in the codec that each device of the group asks for.
+
+        Raises `Unable` where the first device takes nothing that can be encoded here.
+        """
+        self._check_codecs()
         await self._audio.end()
         stream = self._engine.call(self._group.start_stream)
         self._audio.begin(self._engine.task(_feed(stream, source)))
+
+    def _check_codecs(self) -> None:
+        """A codec that is missing here is told, before another one is taken in its place."""
+        codecs = aiosendspin("audio.codecs")
+        missing = []
+        if not codecs.opus_available():
+            missing.append("opus")
+        if not codecs.flac_encoder_available():
+            missing.append("flac")
+        for role in self._client.roles_by_family("player"):
+            support = self._client.info.player_support
+            asked = [each.codec.value for each in support.supported_formats] if support else []
+            lacking = [each for each in missing if each in asked]
+            words = f"PyAV has no {' and no '.join(lacking)} encoder here" if lacking else ""
+            if asked and not role.get_supported_formats():
+                told = words or "aiosendspin encodes none of its formats"
+                raise Unable(
+                    f"the device takes {', '.join(dict.fromkeys(asked))}: {told}",
+                    hint="install a PyAV with FFmpeg's encoders, as its wheels have them",
+                )
+            if lacking and not self._told_codecs:
+                self._told_codecs = True
+                self._engine.warned(f"{words}: the device's next format is taken")
 
     async def pause(self) -> None:
         """Stop the group; the position in the track stays. Raises what ended the audio before."""

@@ -60,6 +60,6 @@ async def test_the_end_does_not_wait_for_what_is_never_opened(monkeypatch) -> No
     told = Told()
     told.frame()
     told.ends()
-    while not told.events:
+    while not told.events:  # noqa: ASYNC110
         await asyncio.sleep(0)
     assert told.events == ["the end"]
