@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,8 +24,7 @@ from rig.campaign.session import Session
 from rig.commands.options import bench_option, complete_board, holding, wait_option
 from rig.console.printable import printable
 from rig.errors import BenchError
-from rig.history import Entry
-from rig.report.sequence import line, steps
+from rig.report.live import LiveView, Writer
 from rig.servers.audio import AudioFile, Source, Tone
 from rig.servers.engine import check_installed
 from rig.servers.reference import ReferenceServer
@@ -133,6 +132,8 @@ async def _serve(
 ) -> None:
     vault = await open_vault(bench_folder(state_folder(), bench.path))
     async with contextlib.AsyncExitStack() as stack:
+        left = await stack.enter_async_context(_leaving())
+        writer = stack.enter_context(_live(left))
         links, sessions = [], []
         for name, folder in folders.items():
             board = open_board(name, bench)
@@ -141,16 +142,30 @@ async def _serve(
             session = await stack.enter_async_context(Session(board, folder))
             click.echo(f"-- {printable(name)}: preparing", err=True)
             await session.prepare(bundle, reset=reset or bundle is not None)
-            session.history.listen(_Show(name if len(folders) > 1 else ""))
+            view = _view(name if len(folders) > 1 else "", writer)
+            stack.callback(view.flush)
+            session.history.listen(view)
             links.append(await stack.enter_async_context(session.new_link()))
             sessions.append(session)
-        async with ReferenceServer(*links, vault=vault) as server, _leaving() as left:
-            await _perform(server, programme)
+        async with ReferenceServer(*links, vault=vault) as server:
+            await _until(left, _perform(server, programme))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(programme.seconds):
                     await left.wait()
         for session in sessions:
             session.outcome = "done"
+
+
+async def _until(left: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work`, but no further than Ctrl-C."""
+    doing = asyncio.create_task(work)
+    leaving = asyncio.create_task(left.wait())
+    await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    if not doing.done():
+        doing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await doing
 
 
 async def _perform(server: ReferenceServer, programme: _Programme) -> None:
@@ -193,19 +208,26 @@ async def _leaving() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-class _Show:
-    """Prints each step as it comes."""
+@contextlib.contextmanager
+def _live(left: asyncio.Event) -> Iterator[Writer]:
+    """Writes lines on stdout; when nobody reads them any more, the board is left in order."""
+    loop = asyncio.get_running_loop()
 
-    def __init__(self, board: str) -> None:
-        self._board = f"{printable(board)} " if board else ""
-        self._begun: int | None = None
-        self._colour = os.environ.get("NO_COLOR", "") == ""
-        self._width = shutil.get_terminal_size((100, 24)).columns
+    def gone() -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        loop.call_soon_threadsafe(left.set)
 
-    def __call__(self, entry: Entry) -> None:
-        for step in steps((entry,)):
-            if self._begun is None:
-                self._begun = entry.event.t
-            step = replace(step, ms=(entry.event.t - self._begun) / 1e6)
-            text = self._board + line(step, width=self._width - len(self._board))
-            click.echo(click.style(text, fg="red") if step.loud and self._colour else text)
+    writer = Writer(click.echo, gone)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def _view(board: str, writer: Writer) -> LiveView:
+    coloured = os.environ.get("NO_COLOR", "") == ""
+    return LiveView(
+        writer.put,
+        board=f"{printable(board)} " if board else "",
+        loud=(lambda text: click.style(text, fg="red")) if coloured else str,
+    )

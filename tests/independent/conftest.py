@@ -38,13 +38,19 @@ class Device:
             "aiosendspin's player",
             [Roles.PLAYER],
             pairing_store=InMemoryClientPairingStore(),
-            pairing_support=PairingSupport(),
+            pairing_support=PairingSupport(pairing_code_display=self._show),
             player_support=ClientHelloPlayerSupport([form], buffer_capacity=1_000_000),
             state_supported_commands=[PlayerCommand.VOLUME],
         )
         self.heard: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue(100)
         """What its player was told to play."""
         self.client.add_audio_chunk_listener(self._chunk)
+        self.shown: asyncio.Queue[str] = asyncio.Queue()
+        """Pairing codes that it showed."""
+
+    async def _show(self, code: str | None, _grouped: str | None) -> None:
+        if code is not None:
+            self.shown.put_nowait(code)
 
     def _chunk(self, *of: Any) -> None:
         if not self.heard.full():

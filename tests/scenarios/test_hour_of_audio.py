@@ -8,25 +8,29 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 FIRMWARE = Path(__file__).parents[2] / "fixtures" / "firmware"
 SECONDS = int(os.environ.get("SENDSPIN_RIG_AUDIO_SECONDS", "3600"))
+VERSION = os.environ.get("SENDSPIN_RIG_AUDIO_FIRMWARE", "v0.9.3")
 GROWTH_MB = 20.0
 """Between the second quarter and the last, which are half an hour apart: 40 MB an hour at most."""
 
 
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS + 600)
-def test_memory_is_flat_over_an_hour_of_audio_under_faults(tmp_path: Path) -> None:
+def test_memory_is_flat_over_an_hour_of_audio_under_faults(
+    tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
     home = tmp_path / "home"
     (tmp_path / "bench.toml").write_text(
         f'[boards.kit]\nkind = "virtual"\nnamespace = false\nhome = "{home}"\n'
     )
     words = ["run", "conversation", "--board", "kit", "--for", str(SECONDS), "--json"]
-    words += ["--firmware", str(FIRMWARE / "v0.7.0"), "--out", "run", "--timeout", "300"]
+    words += ["--firmware", str(FIRMWARE / VERSION), "--out", "run", "--timeout", "300"]
     env = {**os.environ, "SENDSPIN_RIG_HOME": str(home), "SENDSPIN_RIG_LOCKS": str(home / "l")}
     run = subprocess.Popen(
         [sys.executable, "-m", "rig", *words],
@@ -47,6 +51,7 @@ def test_memory_is_flat_over_an_hour_of_audio_under_faults(tmp_path: Path) -> No
         subprocess.run(
             [sys.executable, "-m", "rig", "unplug", "kit"], cwd=tmp_path, env=env, check=False
         )
+    record_testsuite_property("resident_mb", [round(each) for each in resident])
     (scenario,) = verdict["scenarios"]
     failed = [check for check in scenario["checks"] if check["verdict"] == "fail"]
     assert not failed

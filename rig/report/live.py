@@ -1,0 +1,123 @@
+"""What crosses the link, line by line as it comes: nothing waits for whoever reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from rig.history import Entry
+from rig.history.events import Frame
+from rig.report.sequence import Step, line, steps
+
+ROOM: Final = 5_000
+"""Lines that wait to be written; a terminal that is held (Ctrl-S) loses those beyond."""
+FOLD_MS: Final = 1_000.0
+"""Media that follow each other are one line, at least so often."""
+FLUSH_S: Final = 2.0
+"""How long the last lines may take to be written."""
+_MEDIA = re.compile(r"binary(?:, sealed)? \((\d+) B\)")
+
+
+class Writer:
+    """Writes lines from a thread of its own, so that a slow terminal holds nobody up."""
+
+    def __init__(self, write: Callable[[str], None], on_gone: Callable[[], None]) -> None:
+        """`write` takes a line; `on_gone` is called, in the thread, when nobody reads any more."""
+        self._write = write
+        self._on_gone = on_gone
+        self._lines: queue.Queue[str | None] = queue.Queue(ROOM)
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def put(self, text: str) -> None:
+        """Write a line, soon."""
+        if self._left_out and not self._lines.full():
+            with contextlib.suppress(queue.Full):
+                self._lines.put_nowait(f"... {self._left_out} lines left out: nobody read them")
+                self._left_out = 0
+        try:
+            self._lines.put_nowait(text)
+        except queue.Full:
+            self._left_out += 1
+
+    def close(self) -> None:
+        """Write what waits, as far as somebody reads it."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=FLUSH_S)
+        self._thread.join(FLUSH_S)
+
+    def _run(self) -> None:
+        while (text := self._lines.get()) is not None:
+            try:
+                self._write(text)
+            except (OSError, ValueError):  # the reader has gone: `rig serve | head`
+                self._on_gone()
+                return
+
+
+class LiveView:
+    """Listens to a history and puts each step as a line; runs of media are one."""
+
+    def __init__(
+        self, put: Callable[[str], None], *, board: str = "", loud: Callable[[str], str] = str
+    ) -> None:
+        """`board` begins each line; `loud` colours what is notable."""
+        self._put = put
+        self._board = board
+        self._loud = loud
+        self._begun: int | None = None
+        self._width = shutil.get_terminal_size((100, 24)).columns - len(board)
+        self._told: set[tuple[int, str]] = set()
+        """Connections and senders whose sealed frames are told with what is inside."""
+        self._run: list[Step] = []
+        self._bytes = 0
+
+    def __call__(self, entry: Entry) -> None:
+        """Take one entry of the history."""
+        event = entry.event
+        if isinstance(event, Frame):
+            who = event.conn, event.sender
+            if event.sealed is not None:
+                self._told.add(who)
+            elif event.opcode == "binary" and who in self._told:
+                return  # its inside is told by itself
+        for step in steps((entry,)):
+            if self._begun is None:
+                self._begun = event.t
+            self._step(replace(step, ms=(event.t - self._begun) / 1e6))
+
+    def _step(self, step: Step) -> None:
+        media = _MEDIA.fullmatch(step.words)
+        if self._run:
+            first = self._run[0]
+            same = (step.conn, step.arrow) == (first.conn, first.arrow)
+            if not (media and same) or step.ms - first.ms > FOLD_MS:
+                self.flush()
+        if not media:
+            self._line(step)
+            return
+        if not self._run:
+            self._run, self._bytes = [step], 0
+        else:
+            self._run.append(step)
+        self._bytes += int(media[1])
+
+    def flush(self) -> None:
+        """Put what is held back: a run of media."""
+        run, self._run = self._run, []
+        if len(run) == 1:
+            self._line(run[0])
+        elif run:
+            kind = run[0].words.split(" (")[0]
+            self._line(replace(run[0], words=f"{kind}, {len(run)} of them ({self._bytes} B)"))
+
+    def _line(self, step: Step) -> None:
+        text = self._board + line(step, width=self._width)
+        self._put(self._loud(text) if step.loud else text)
