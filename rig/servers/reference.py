@@ -6,6 +6,7 @@ It is an optional part (`pip install 'sendspin-rig[reference]'`), so it is impor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -23,6 +24,10 @@ EPOCH_US: Final = 2_000_000_000_000_000
 
 MOST_HEARD: Final = 8
 """Connections, the newest, of which it records what is sealed."""
+
+
+STATE_S: Final = 3.0
+"""How long a device may take to tell its state once it is given its roles."""
 
 
 class ReferenceServer:
@@ -201,11 +206,18 @@ class ReferenceServer:
     async def trust(self) -> None:
         """Trust the connected devices unpaired: without it a Noise device is given no role.
 
+        What they take is known after it, from their state: it is waited for, for `STATE_S`.
+
         Legacy devices and paired ones need none. The device, too, must allow unpaired access.
         """
         for client in self._clients():
             if client.connection_security is not None and not client.is_paired:
                 await self._engine.task(self._server.trust_unpaired(client.client_id))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATE_S):
+                while any(client.awaits_role_state("player") for client in self._clients()):
+                    self._stirred.clear()
+                    await self._stirred.wait()
 
     async def pair(self, ask: Callable[[], Awaitable[str]], *, shown: bool = False) -> None:
         """Pair with the first device by a code that `ask` gives: one printed on it, or one that it

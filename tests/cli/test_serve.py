@@ -63,3 +63,32 @@ def test_ctrl_c_leaves_in_order() -> None:
         assert "close" in serve.stdout.read()
         assert serve.wait(30) == 0
     assert '"outcome":"done"' in Path("run/history.jsonl").read_text().splitlines()[-1]
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
+    words = [
+        "serve",
+        "kit",
+        "--firmware",
+        str(FIRMWARE / "v0.9.3"),
+        "--out",
+        "run",
+        "--tone",
+        "440",
+    ]
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "rig", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert serve.stdout is not None
+    assert serve.stderr is not None
+    with serve:
+        assert "opened" in next(iter(serve.stdout))
+        serve.stdout.close()
+        told = serve.stderr.read()
+        assert serve.wait(30) == 0
+    assert "Traceback" not in told
+    assert '"outcome":"done"' in Path("run/history.jsonl").read_text().splitlines()[-1]

@@ -48,7 +48,7 @@ class Device:
         self.shown: asyncio.Queue[str] = asyncio.Queue()
         """Pairing codes that it showed."""
 
-    async def _show(self, code: str | None, _grouped: str | None) -> None:
+    async def _show(self, code: str | None, *, grouped: str | None) -> None:
         if code is not None:
             self.shown.put_nowait(code)
 

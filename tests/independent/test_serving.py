@@ -36,6 +36,7 @@ class Serving:
         (self.folder / "bench.toml").write_text(bench)
         self._terminal, end = pty.openpty()
         env = {**os.environ, "SENDSPIN_RIG_HOME": str(self.folder / "home"), "NO_COLOR": "1"}
+        env["SENDSPIN_RIG_LOCKS"] = str(self.folder / "locks")
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rig", "serve", "kit", "--out", "run", *words,
             cwd=self.folder, env=env, stdin=end, stdout=asyncio.subprocess.DEVNULL,
@@ -71,6 +72,7 @@ async def serving(anyio_backend: str, tmp_path: Path) -> AsyncIterator[Serving]:
     if serving.process.returncode is None:
         serving.process.kill()
         await serving.process.wait()
+        print(serving.errors)  # noqa: T201 - shown where the test fails
 
 
 @pytest.fixture
