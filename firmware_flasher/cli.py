@@ -224,7 +224,12 @@ def _fail(kind: str, message: str, hint: str | None, code: int) -> None:
         click.echo(msgspec.json.encode({"error": kind, "message": message, "next": hint}))
         sys.exit(code)
     console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-    console.print("[bold red]error:[/]", escape(message))
+    console.print("[bold red]error:[/]", escape(_shown(message)))
     if hint:
-        console.print("  next:", escape(hint))
+        console.print("  next:", escape(_shown(hint)))
     sys.exit(code)
+
+
+def _shown(text: str) -> str:
+    """A message for a terminal: a name in a file it quotes may hold what one would obey."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

@@ -185,9 +185,11 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _complain(error: RigError) -> int:
-    click.secho(f"error: {error.message}", fg="red", err=True)
+    from rig.console.printable import printable  # a file's or a device's name may be in it
+
+    click.secho(printable(f"error: {error.message}", keep="\t\n"), fg="red", err=True)
     if error.hint:
-        click.echo(f"  next: {error.hint}", err=True)
+        click.echo(printable(f"  next: {error.hint}", keep="\t\n"), err=True)
     return error.exit_code
 
 
@@ -249,10 +251,12 @@ def main() -> NoReturn:
     _end_cleanly_on_signals()
     try:
         code = run()
-    except Exception:  # noqa: BLE001 (the outermost boundary; printed whole)
+    except Exception:  # noqa: BLE001 (the outermost boundary; printed whole, not obeyed)
         import traceback
 
-        traceback.print_exc()
+        from rig.console.printable import printable
+
+        click.echo(printable(traceback.format_exc(), keep="\t\n"), err=True, nl=False)
         click.secho("error: this is a bug in the rig; nothing is said of the board", err=True)
         code = RigError.exit_code
     sys.exit(code)

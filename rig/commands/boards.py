@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from rig.boards.discovery import FoundPort, attached
 from rig.boards.locks import holder_of
 from rig.commands.options import bench_option
 from rig.console.printable import printable
+from rig.console.screen import Screen
 from rig.errors import BenchError, BoardError, RigError
 
 EPILOG = """\b
@@ -179,7 +179,7 @@ def _show(rows: Sequence[Row]) -> None:
     for row in rows:
         cells = [getattr(row, field) for field in COLUMNS.values()]
         table.add_row(*(escape(printable(cell or "-")) for cell in cells))
-    Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 240).print(table)
+    Screen(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 # Asking

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
 from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import erase_flash
@@ -20,6 +19,7 @@ from rig.boards.flashing import as_rig_error, flash_memory
 from rig.commands.options import BYTES, bench_option, board_argument, holding, wait_option
 from rig.console.parser import ConsoleParser
 from rig.console.printable import printable
+from rig.console.screen import Screen
 from rig.errors import BenchError
 from rig.history import now_ns
 from rig.history.crash import CrashRecord
@@ -94,7 +94,7 @@ async def _fetch(
     board: Board, target: Path, table_offset: int, *, wait: bool, erase: bool
 ) -> KeptDump:
     async with holding(board, "rig coredump", wait=wait), board:
-        with Display(Console(stderr=True, highlight=False, emoji=False)) as display:
+        with Display(Screen(stderr=True)) as display:
             async with flash_content(board, on_event=display, table_offset=table_offset) as content:
                 dump = await read_core_dump(board, content)
                 _save(target, dump.data)

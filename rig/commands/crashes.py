@@ -8,9 +8,9 @@ from datetime import datetime
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 
+from rig.console.screen import Screen
 from rig.errors import BenchError
 from rig.triage.decode import DecodedCrash
 from rig.triage.memory import Bucket, Mark, Memory, Occurrence, known_functions
@@ -60,7 +60,7 @@ def command(ctx: click.Context, since: float | None, firmware: str | None, as_js
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(buckets), indent=2).decode())
         return
-    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    console = Screen(soft_wrap=True)
     if not buckets:
         console.print("no crash is known" + (" that fits" if since or firmware else ""))
         return
@@ -91,7 +91,7 @@ def show(bucket: int) -> None:
         occurrences = memory.occurrences(bucket)
     if not found:
         raise BenchError(f"there is no crash bucket {bucket}", hint="`rig crashes` lists them")
-    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    console = Screen(soft_wrap=True)
     best = max(occurrences, key=_worth)
     crash = DecodedCrash(best.record)
     console.print(f"[bold]{escape(found[0].signature)}[/bold]  {_marked(found[0])}")

@@ -7,9 +7,9 @@ from collections import Counter
 
 import click
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 
+from rig.console.screen import Screen
 from rig.report.machine import Finding, examine
 
 _MARKS = {"ok": "[green]ok     [/]", "limited": "[yellow]limited[/]", "missing": "[red]missing[/]"}
@@ -23,7 +23,7 @@ def command(as_json: bool) -> int:
     Exit code 2 when something is missing that the rig cannot do without.
     """
     findings = []
-    errors = Console(stderr=True)
+    errors = Screen(stderr=True)
     with errors.status("looking") as status:
         for finding in examine():
             findings.append(finding)
@@ -38,7 +38,7 @@ def command(as_json: bool) -> int:
 
 
 def _show(findings: list[Finding]) -> None:
-    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    console = Screen(soft_wrap=True)
     for found in findings:
         console.print(f"{_MARKS[found.state]}  [bold]{found.name:<18}[/] {escape(found.detail)}")
         if found.state != "ok" and found.hint:

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import erase_flash
@@ -22,6 +21,7 @@ from rig.commands.options import (
     holding,
     wait_option,
 )
+from rig.console.screen import Screen
 
 
 @click.command(name="erase")
@@ -43,7 +43,7 @@ def command(board: str, offset: int, size: int | None, bench: Path | None, wait:
 async def _erase(board: Board, offset: int, size: int | None, *, wait: bool) -> None:
     async with holding(board, "rig erase", wait=wait), board:
         port, reset = flash_access(board)
-        with Display(Console(stderr=True, highlight=False, emoji=False)) as display:
+        with Display(Screen(stderr=True)) as display:
             try:
                 await erase_flash(
                     port,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +24,7 @@ from rig.boards.bench import find_bench
 from rig.boards.locks import BoardHeld
 from rig.campaign.radio import radio_of
 from rig.commands.options import bench_option, board_argument, holding, wait_option
+from rig.console.screen import Screen
 from rig.errors import BenchError, BoardError, FaultError, unknown_name
 from rig.faults.air_fault import AIR_FAULTS, FOR, AirFault
 from rig.faults.registry import all_faults
@@ -181,7 +182,7 @@ async def _watch(air: Air, lines: list[Line], tally: _Tally, seconds: float) -> 
     """Show the counters until the time is up."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while (left := end - loop.time()) > 0:
             for line in lines:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 
 from firmware_flasher.bundle import Bundle
 from firmware_flasher.errors import FlashError
@@ -26,6 +25,7 @@ from rig.boards.bench import Bench, find_bench
 from rig.boards.flashing import as_rig_error, flash_board
 from rig.commands.options import holding, keep_symbols_of
 from rig.console.printable import printable
+from rig.console.screen import Screen
 from rig.errors import BenchError, RigError
 from rig.history import HistoryStore
 from rig.report.flashed import Report, failed, flashed, line_of, show_one, show_table
@@ -74,7 +74,7 @@ def flash(
         bundle = load_bundle(path, force=wishes.force)
     except FlashError as error:
         raise as_rig_error(error) from error
-    out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+    out = Screen(width=None if sys.stdout.isatty() else 160)
     if single:
         report = asyncio.run(
             _interruptible(_one(boards[0], bundle, wishes, worker, verbose=verbose))
@@ -135,7 +135,7 @@ async def _interruptible[T](work: Coroutine[object, object, T]) -> T:
 async def _one(
     board: Board, bundle: Bundle, wishes: Wishes, worker: Worker, *, verbose: bool
 ) -> Report:
-    errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    errors = Screen(stderr=True, soft_wrap=True)
 
     def booting() -> contextlib.AbstractContextManager[object]:
         return errors.status("booting") if errors.is_terminal else contextlib.nullcontext()
@@ -211,7 +211,7 @@ async def _several(
     boards: Sequence[Board], bundle: Bundle, wishes: Wishes, worker: Worker
 ) -> list[Report]:
     """All of them at once; each ends in a report, well or not."""
-    errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    errors = Screen(stderr=True, soft_wrap=True)
     bars = progress_bars(errors)
     turns = asyncio.Semaphore(AT_ONCE)
 

@@ -112,4 +112,7 @@ def keep_symbols_of(bundle: Bundle) -> None:
     try:
         keep_symbols(bundle)
     except RigError as error:
-        click.echo(f"rig: the symbols of {bundle.origin} are not kept: {error.message}", err=True)
+        from rig.console.printable import printable
+
+        told = f"rig: the symbols of {bundle.origin} are not kept: {error.message}"
+        click.echo(printable(told), err=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 
 from firmware_flasher.progress import Display
 from rig.boards import Board, open_board
@@ -19,6 +18,7 @@ from rig.boards.network import Network
 from rig.boards.wifi_credentials import WAYS, Provision
 from rig.commands.options import BYTES, bench_option, board_argument, holding, wait_option
 from rig.console.printable import printable
+from rig.console.screen import Screen
 from rig.errors import BenchError
 
 EPILOG = """\b
@@ -125,7 +125,7 @@ async def _provision(
         else:
             from rig.boards.provisioning import provision_nvs
 
-            with Display(Console(stderr=True, highlight=False, emoji=False)) as display:
+            with Display(Screen(stderr=True)) as display:
                 done = await provision_nvs(board, way, network.ssid, phrase, on_event=display)
             said = {"board": board.name, "by": "nvs", **msgspec.to_builtins(done)}
             what = f"{len(done.changed)} keys written" if done.changed else "had it already"

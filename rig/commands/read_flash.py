@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from firmware_flasher.errors import FlashError
 from firmware_flasher.flasher import read_flash
@@ -22,6 +21,7 @@ from rig.commands.options import (
     holding,
     wait_option,
 )
+from rig.console.screen import Screen
 
 
 @click.command(name="read-flash")
@@ -43,7 +43,7 @@ def command(
 async def _read(board: Board, output: Path, offset: int, size: int | None, *, wait: bool) -> int:
     async with holding(board, "rig read-flash", wait=wait), board:
         port, reset = flash_access(board)
-        with Display(Console(stderr=True, highlight=False, emoji=False)) as display:
+        with Display(Screen(stderr=True)) as display:
             try:
                 data = await read_flash(
                     port, output, offset=offset, size=size, on_event=display, reset=reset

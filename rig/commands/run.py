@@ -215,7 +215,7 @@ def _bundle(board: Board, firmware: Path | None, no_flash: bool) -> Bundle | Non
 def _play(
     board: Board, plan: Plan, out: Path, bundle: Bundle | None, report: Console, *, wait: bool
 ) -> RunVerdict:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     progress = Progress(*columns, console=report, transient=True, disable=not report.is_terminal)
     with progress:
         show = _Show(report, progress, out)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rig.console.printable import printable
 from rig.errors import BenchError, RigError
 from rig.report.listing import show_listing
 from rig.triage.store import SymbolStore, elf_files
@@ -33,10 +34,10 @@ def add(paths: Sequence[Path]) -> None:
         try:
             elf = store.add(path)
         except RigError as error:
-            click.echo(f"rig: {error}", err=True)
+            click.echo(printable(f"rig: {error}", keep="\t\n"), err=True)
             continue
         kept += 1
-        click.echo(f"{elf.sha256[:16]}  {elf.arch or 'other'}  {path}")
+        click.echo(printable(f"{elf.sha256[:16]}  {elf.arch or 'other'}  {path}"))
     if not kept:
         raise BenchError(
             f"no ELF file was kept of {', '.join(str(path) for path in paths)}",

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 
 import click
 
+from rig.console.printable import printable
 from rig.errors import BenchError, RigError
 from rig.triage.decode import Decoder, Unwind
 from rig.triage.gdb import debugger
@@ -130,4 +131,4 @@ def _triage(session: Session, name: str, as_json: bool, summary: Summary) -> Non
 
 
 def _complain(text: str) -> None:
-    click.echo(f"rig: {text}", err=True)
+    click.echo(printable(f"rig: {text}", keep="\t\n"), err=True)

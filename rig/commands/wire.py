@@ -44,7 +44,7 @@ def command(run: Path, connection: int | None, page: Path | None, as_json: bool)
         shown = folded(shown)
     if page is not None:
         try:
-            with page.open("w", encoding="utf-8") as file:
+            with page.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(as_html(shown, f"{run}"))
         except OSError as error:
             raise BenchError(

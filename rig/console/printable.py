@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 
-def printable(text: str) -> str:
-    """Board's text, safe for a terminal: what moves its cursor or hides is shown as an escape."""
+def printable(text: str, *, keep: str = "\t") -> str:
+    """Board's text, safe for a terminal: what moves its cursor or hides is shown as an escape.
+
+    `keep`: what stays although it is no letter; a line feed too in what has lines.
+    """
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in text
+        char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text
     )

@@ -20,8 +20,10 @@ import msgspec
 from rig.errors import HistoryError
 from rig.history.events import EVENT_TYPES, Entry, Event, Unknown
 
-LONGEST = 1 << 26
+LONGEST = 1 << 24
 """Bytes of a line that are read at most; no event comes near it."""
+_T_BOUND = 1 << 63
+"""Nanoseconds no clock reads; arithmetic on a number of a thousand digits would not end well."""
 
 Predicate = Callable[[Event], bool]
 Listener = Callable[[Entry], None]
@@ -69,7 +71,7 @@ def decode(line: bytes) -> Entry:
 
 
 def _tag(line: bytes) -> bytes:
-    """The event name in a line as `encode` writes it, without decoding the rest."""
+    """The event name in a line as `encode` writes it, without decoding the rest; empty: not so."""
     start = line.find(b'"event":"', 0, 64)
     return line[start + 9 : line.find(b'"', start + 9, start + 80)] if start >= 0 else b""
 
@@ -254,6 +256,12 @@ class History:
         """Entries number `first` to `last` (both included), only those with one of `tags`."""
         self.torn = False
         wanted = None if tags is None else frozenset(tag.encode() for tag in tags)
+        if self.path.exists() and not self.path.is_file():
+            # A pipe would be waited for, and no second reading of it finds anything.
+            raise HistoryError(
+                f"cannot read the history {self.path}: it is no regular file",
+                hint="name the folder of a run, or the history.jsonl in it",
+            )
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), 1):
@@ -262,15 +270,24 @@ class History:
                         return
                     if last is not None and number > last:
                         return
-                    if number < first or (wanted is not None and _tag(line) not in wanted):
+                    if number < first:
+                        continue
+                    told = _tag(line) if wanted is not None else b""
+                    if told and wanted is not None and told not in wanted:
                         continue
                     try:
-                        yield decode(line)
+                        entry = decode(line)
+                        if abs(entry.event.t) >= _T_BOUND:
+                            raise ValueError("its time is beyond 64 bits")
                     except (ValueError, msgspec.DecodeError, RecursionError) as error:
                         raise HistoryError(
                             f"{self.path}:{number} is no history event: {error}",
                             hint=f"the lines before it are sound: head -n {number - 1} keeps them",
                         ) from error
+                    # Whoever wrote the line in another way (a tool that spaces its JSON) is
+                    # understood, too: nothing that happened is passed over.
+                    if tags is None or told or entry.event.tag in tags:
+                        yield entry
         except OSError as error:
             raise HistoryError(
                 f"cannot read the history {self.path}: {error.strerror}",

@@ -7,16 +7,17 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
+
+from rig.console.screen import Screen
 
 _WHOLE_LINES = 10_000
 """Columns of what has no window: wider than any line that is printed."""
 
 
-def report_console(*, stderr: bool = False) -> Console:
+def report_console(*, stderr: bool = False) -> Screen:
     """Where a report goes: folded to a terminal's width, whole lines down a pipe."""
-    console = Console(stderr=stderr, highlight=False, emoji=False)
+    console = Screen(stderr=stderr)
     if not console.is_terminal:
         console.width = _WHOLE_LINES
     return console

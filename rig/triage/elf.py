@@ -30,6 +30,8 @@ class Elf:
 
 def open_elf(path: Path) -> Elf:
     """Hash an ELF file. Raises `FirmwareError` when it cannot be read or is none."""
+    if path.exists() and not path.is_file():  # a device or a pipe never ends
+        raise FirmwareError(f"{path} is no regular file", hint="name the .elf of the build")
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -43,9 +45,9 @@ def open_elf(path: Path) -> Elf:
             while chunk:
                 digest.update(chunk)
                 chunk = file.read(1 << 20)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise FirmwareError(
-            f"cannot read the ELF file {path}: {error.strerror}",
+            f"cannot read the ELF file {path}: {getattr(error, 'strerror', error)}",
             hint="name a file that exists and that you may read",
         ) from error
     order = "little" if head[5] == 1 else "big"

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rig.console.screen import Screen
 
 LONG = 32 << 20
 """Bytes above which reading a log takes long enough to say how far it is."""
@@ -47,6 +48,6 @@ def reading(file: BinaryIO, name: str) -> Iterator[Callable[[int], None] | None]
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Screen(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=size)
         yield lambda count: progress.advance(task, count)

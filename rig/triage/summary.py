@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from rig.console.crash import Reset, Warned
+from rig.console.screen import Screen
 from rig.triage.decode import DecodedCrash, Frame, TaskStack
 from rig.triage.session import Found, Triaged
 
@@ -31,8 +31,8 @@ class _Group:
 class Summary:
     """Prints crashes as they come, each signature once, and counts them."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, emoji=False, soft_wrap=True)
+    def __init__(self, console: Screen | None = None) -> None:
+        self.console = console or Screen(soft_wrap=True)
         self.crashes = 0
         self.unexpected = 0
         self.files = 0

@@ -206,3 +206,23 @@ def test_memory_stays_flat_however_long_the_history_is(path: Path) -> None:
 
     small = peak(200, path)
     assert peak(5_000, path.with_suffix(".long")) < small + 50_000
+
+
+def test_a_line_that_a_json_tool_spaced_is_not_passed_over(path: Path) -> None:
+    written(path, "a")
+    path.write_text(json.dumps(json.loads(path.read_text())) + "\n")
+    assert [entry.event for entry in History(path).only(Note)] == [note("a")]
+    assert list(History(path).only(Boot)) == []
+
+
+def test_a_time_that_no_clock_reads_is_no_event(path: Path) -> None:
+    written(path, "a")
+    path.write_text(path.read_text().replace('"t":1', f'"t":{"9" * 400}'))
+    with pytest.raises(HistoryError, match="beyond 64 bits"):
+        list(History(path))
+
+
+def test_a_pipe_is_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(HistoryError, match="no regular file"):
+        list(History(path))

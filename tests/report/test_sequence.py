@@ -70,6 +70,15 @@ def test_what_a_board_sent_is_escaped_on_the_page(tmp_path):
     assert "<b>state" not in text
 
 
+def test_a_folder_whose_name_is_no_utf_8_has_a_page_too(tmp_path):
+    folder = tmp_path / "a\udcffb"
+    folder.mkdir()
+    page = tmp_path / "wire.html"
+    done = CliRunner().invoke(command, [str(_run(folder)), "--html", str(page)])
+    assert done.exit_code == 0
+    assert "a\\udcffb" in page.read_text()
+
+
 def test_no_line_is_wider_than_the_terminal_nor_obeyed_by_it():
     event = ev.WireError(t=0, conn=1, sender="device", text="\x1b[2J" + "x" * 500)
     (step,) = steps([Entry(1, event)])
