@@ -10,6 +10,8 @@ from rig.history.events import Packet
 
 DIAL_S = 10.0
 _HOLD_S = 30.0
+_CLOSED_S = 2.0
+"""How long this host may take to tell its own process that a socket was destroyed."""
 
 
 @fault(
@@ -30,6 +32,7 @@ async def four_tuple_reuse(target: Target, **params: float) -> Proof | None:
     flow = target.air.flow(target.aim.conn)
     kill = KillSocket(board=target.board.name, flow=flow, seconds=_HOLD_S)
     effect = await target.air.begin("four-tuple-reuse", kill)
+    await target.aim.wait_closed(_CLOSED_S)  # as long as the old socket is open its port is taken
     await target.air.heal(effect)
     port = f":{flow.server_port}"
     with target.history.watch(lambda event: isinstance(event, Packet)) as packets:

@@ -7,6 +7,11 @@ from collections.abc import Awaitable, Callable
 from rig.scenarios.stage import DIAL_S, Lacking, Stage
 from rig.servers import Connection
 
+REAP_S = 8.0
+"""Longer than a device waits for the rest of a frame (5 s), and for its loop to turn."""
+
+Act = Callable[[], Awaitable[None]]
+
 
 async def stalled_pair(stage: Stage) -> tuple[Connection, Connection]:
     """Two greeted connections: the server task is stalled on A, whose messages pile up, then on B.
@@ -44,10 +49,16 @@ async def _stall_behind_greeting(stage: Stage, a: Connection) -> None:
     await stage.strike("stall", a)
 
 
-async def recycled_in_full(stage: Stage, fault: str) -> None:
-    """The full recipe: two stalls, both connections are ended by `fault`, a third one waits."""
+async def recycled_in_full(stage: Stage, fault: str, *, meanwhile: Act | None = None) -> None:
+    """The full recipe: two stalls, both connections are ended by `fault`, a third one waits.
+
+    `meanwhile` takes place while both are stalled and before the third one comes: well under the
+    5 s that a stall holds.
+    """
     a, b = await stalled_pair(stage)
     await stage.talk(3)
+    if meanwhile is not None:
+        await meanwhile()
     c = await _waiting(stage)
 
     async def drop() -> None:
@@ -59,9 +70,12 @@ async def recycled_in_full(stage: Stage, fault: str) -> None:
     await _hold(stage, c)
 
 
-async def recycled_by_swap(stage: Stage, fault: str) -> None:
-    """One stall: the connection is ended by `fault`, another one waits."""
+async def recycled_by_swap(stage: Stage, fault: str, *, meanwhile: Act | None = None) -> None:
+    """One stall: the connection is ended by `fault`, another one waits. `meanwhile`: as above."""
     a = await stalled(stage)
+    if meanwhile is not None:
+        await stage.talk(3)
+        await meanwhile()
     c = await _waiting(stage)
 
     async def drop() -> None:
@@ -69,6 +83,34 @@ async def recycled_by_swap(stage: Stage, fault: str) -> None:
 
     await stage.strike("recycle", c, act=drop)
     await _hold(stage, c)
+
+
+async def recycled_by_reap(stage: Stage, fault: str) -> None:
+    """One stall, and `fault` lets the device hear no more of it: its own time-out ends it.
+
+    The device waits 5 s for the rest of the frame (`recv_wait_timeout`); another connection, which
+    `fault` is not aimed at, waits longer.
+    """
+    a = await stalled(stage)
+    await stage.talk(3)
+    c = await _waiting(stage)
+
+    async def reap() -> None:
+        await stage.strike(fault, a, act=_said(a), params={"within": REAP_S})
+
+    await stage.strike("recycle", c, act=reap, params={"within": REAP_S})
+    await stage.calm()
+    await _hold(stage, c)
+
+
+def _said(a: Connection) -> Act:
+    """Something that the fault keeps from the device: the rest of no frame that it waits for."""
+
+    async def say() -> None:
+        if not a.closed:
+            a.ping(b"unheard")
+
+    return say
 
 
 async def _waiting(stage: Stage) -> Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from rig.scenarios.recipe import recycled_by_reap
 from rig.scenarios.registry import REQUIRED_CHECKS, scenario
 from rig.scenarios.stage import SETTLE_S, Stage
 from rig.servers import Connection
@@ -11,6 +12,7 @@ from rig.servers import Connection
 SHORT_S = 1.0
 LONG_S = SETTLE_S
 """Longer than any `recv` or `send` of ESP-IDF's HTTP server waits (5 s)."""
+REAPS = 2
 _WAYS = ("silence-to-device", "silence-to-server", "silence-both-ways")
 
 
@@ -18,13 +20,18 @@ _WAYS = ("silence-to-device", "silence-to-server", "silence-both-ways")
     "silence",
     title="packets vanish one way and both ways, for less and for more than every time-out",
     cycles=1,
-    faults=_WAYS,
+    faults=(*_WAYS, "stall", "recycle"),
     required=(*REQUIRED_CHECKS, "served_again"),
     needs=("air",),
     by_default=False,
+    own_messages=True,
 )
 async def silence(stage: Stage) -> None:
-    """Each way, short and long, in the middle of traffic; then a new server."""
+    """Each way, short and long, in the middle of traffic; then a new server.
+
+    Last in the middle of queued messages: the device's own time-out ends the connection that it
+    hears no more of, and a waiting server gets its socket number.
+    """
     await stage.need_air()
     for way in _WAYS:
         for seconds in (SHORT_S, LONG_S):
@@ -35,6 +42,10 @@ async def silence(stage: Stage) -> None:
             connection.drop()  # a RST is not held back by the retransmissions that it follows
             await stage.settle()
             await stage.probe()
+    await stage.settle()
+    for _ in range(REAPS):
+        await recycled_by_reap(stage, "silence-both-ways")
+    await stage.probe()
     await stage.settle()
 
 

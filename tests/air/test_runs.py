@@ -67,7 +67,7 @@ def test_forged_and_half_open_connections_are_survived_seen_and_taken_back(
     verdict = play(lab, out, "forged-rst", "half-open", "four-tuple-reuse", "--cycles", "1")
     assert verdict["verdict"] == "pass", verdict
     assert [f["asked"] == f["seen"] > 0 for s in verdict["scenarios"] for f in s["faults"]] == (
-        [True] * 8
+        [True] * 10
     )
     history = {entry.n: entry.event for entry in History(out / "history.jsonl")}
     forged = [e for e in history.values() if isinstance(e, FaultSeen) and e.fault == "rst-forged"]
@@ -125,7 +125,7 @@ def test_a_board_of_the_bench_in_a_namespace_of_its_own_is_tested_just_so(
         asyncio.run(board.unplug())
     assert done.returncode == 0, done.stdout + done.stderr
     found = [f for s in json.loads(done.stdout)["scenarios"] for f in s["faults"]]
-    assert {f["fault"] for f in found} == {"rst-forged", "stall", "recycle", "link-down"}
+    assert {f["fault"] for f in found} == {"rst-forged", "stall", "rst", "recycle", "link-down"}
     assert all(f["asked"] == f["seen"] for f in found)
     assert lab.traces() == before
 
