@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import weakref
 from contextvars import ContextVar
-from types import TracebackType
 
 POISON = 0xFEFEFEFE
 """What freed memory holds (`CONFIG_HEAP_POISONING_COMPREHENSIVE`)."""
@@ -72,12 +71,7 @@ class call:
         self._stack = _stack.get()
         self._stack.append(self._name)
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self._stack.pop()
 
 

@@ -8,7 +8,6 @@ import mmap
 import time
 from operator import and_
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from rig.errors import BoardError
@@ -147,10 +146,5 @@ class NorFlash:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self.close()

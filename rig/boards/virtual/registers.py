@@ -102,10 +102,8 @@ class Registers:
         answer = b"\xff" * count
         if self.attached:
             answer = self._flash.command(opcode, address, count, sent)
-        if count:
-            for at in range(0, count, 4):
-                word = int.from_bytes(answer[at : at + 4], "little")
-                self._words[SPI + 0x58 + at] = word
+        for at in range(0, count, 4):
+            self._words[SPI + 0x58 + at] = int.from_bytes(answer[at : at + 4], "little")
         self._words[SPI] = 0  # done: the hardware clears the bit
 
 

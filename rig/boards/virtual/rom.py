@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import hashlib
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import xor
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rig.boards.virtual import slip
 from rig.boards.virtual.flash import SECTOR, FlashError, NorFlash
 from rig.boards.virtual.registers import Registers
+
+if TYPE_CHECKING:
+    from rig.boards.virtual.uart import Uart
 
 INVALID_MESSAGE, FAILED, BAD_CHECKSUM = 0x05, 0x06, 0x07
 """Reasons in a ROM's error status."""
@@ -27,16 +29,6 @@ INFLATE_ERROR, NOT_ENOUGH, TOO_MUCH, UNKNOWN_COMMAND = 0xC7, 0xC8, 0xC9, 0xFF
 """Reasons in a stub's error status."""
 STUB_MARK = b"OHAI"
 CHIP_ID = 5
-
-
-class Wire(Protocol):
-    """What the loader needs of the UART."""
-
-    baud: int
-
-    async def read(self) -> bytes: ...
-
-    async def send(self, data: bytes) -> None: ...
 
 
 class Leave(enum.Enum):
@@ -68,41 +60,43 @@ class Download:
     inflate: zlib._Decompress | None = None
 
 
-@dataclass(slots=True)
-class RamLoad:
-    """A write to RAM under way."""
-
-    at: int
-    block: int
-
-
 class Loader:
     """One stay in download mode. `serve` answers until told to leave."""
 
-    def __init__(self, wire: Wire, flash: NorFlash, registers: Registers) -> None:
-        self._wire = wire
+    def __init__(self, uart: Uart, flash: NorFlash, registers: Registers) -> None:
+        self._uart = uart
         self._flash = flash
         self._registers = registers
         self._frames = slip.Decoder()
         self._queue: list[bytes] = []
         self.stub = False
         """Whether the uploaded stub answers, not the ROM."""
-        self._last_op = 0
-        self._ram = RamLoad(0, 0)
+        self._op = self._last_op = 0
+        self._ram_at = self._ram_block = 0
         self._download: Download | None = None
-        self._commands: dict[int, Callable[[bytes], Awaitable[tuple[int, bytes]]]] = {
-            0x02: self._flash_begin,
-            0x03: self._flash_data,
+        self._commands: dict[int, Callable[[bytes], Awaitable[Leave | None]]] = {
+            0x02: partial(self._flash_begin, deflated=False),
+            0x03: partial(self._flash_data, deflated=False),
+            0x04: self._flash_end,
             0x05: self._mem_begin,
+            0x06: self._mem_end,
             0x07: self._mem_data,
+            0x08: self._sync,
             0x09: self._write_reg,
             0x0A: self._read_reg,
-            0x0B: self._nothing,
+            0x0B: self._nothing,  # SPI_SET_PARAMS
             0x0D: self._attach,
-            0x10: self._deflate_begin,
-            0x11: self._deflate_data,
+            0x0E: self._read_slow,
+            0x0F: self._change_baud,
+            0x10: partial(self._flash_begin, deflated=True),
+            0x11: partial(self._flash_data, deflated=True),
+            0x12: self._flash_end,
             0x13: self._md5,
             0x14: self._security_info,
+            0xD0: self._erase,
+            0xD1: self._erase,
+            0xD2: self._read_flash,
+            0xD3: self._leave,
         }
 
     async def serve(self) -> Leave:
@@ -111,194 +105,120 @@ class Loader:
             packet = await self._packet()
             if len(packet) < 8 or packet[0] != 0:
                 continue
-            _, op, size, check = struct.unpack_from("<BBHI", packet)
-            data = packet[8:]
-            if len(data) != size:
-                await self._fail(op, CommandError(INVALID_MESSAGE, BAD_LENGTH))
-                continue
-            left = await self._command(op, data, check)
-            if left is not None:
-                return left
+            _, self._op, size, check = struct.unpack_from("<BBHI", packet)
+            try:
+                left = await self._command(packet[8:], size, check)
+            except (struct.error, ValueError):
+                await self._fail(INVALID_MESSAGE, BAD_LENGTH)
+            except FlashError:
+                await self._fail(0x08, SPI_FAILED)
+            except CommandError as error:
+                await self._fail(error.rom, error.stub)
+            else:
+                if left is not None:
+                    return left
+                self._last_op = self._op
 
-    async def _command(self, op: int, data: bytes, check: int) -> Leave | None:
+    async def _command(self, data: bytes, size: int, check: int) -> Leave | None:
+        if len(data) != size:
+            raise CommandError(INVALID_MESSAGE, BAD_LENGTH)
+        handler = self._commands.get(self._op)
+        if handler is None or (self._op == 0x0E if self.stub else self._op >= 0xD0):
+            if not self.stub:
+                self._op = self._last_op  # the ROM answers under the previous command's number
+            raise CommandError(INVALID_MESSAGE, UNKNOWN_COMMAND)
+        if self._op in (0x03, 0x07, 0x11) and checksum(data[16:]) != check & 0xFF:
+            raise CommandError(BAD_CHECKSUM, BAD_DATA_CHECKSUM)
+        return await handler(data)
+
+    # -- commands: each answers by itself, and says whether it leaves the loader -----------------
+
+    async def _nothing(self, _data: bytes) -> None:
+        await self._reply()
+
+    async def _leave(self, _data: bytes) -> Leave:
+        return Leave.REBOOT
+
+    async def _sync(self, _data: bytes) -> None:
+        for _ in range(8):
+            await self._reply(0 if self.stub else 0x20120707)
+
+    async def _change_baud(self, data: bytes) -> None:
+        (baud,) = struct.unpack_from("<I", data)
+        await self._reply()
+        self._uart.baud = max(300, min(baud, 5_000_000))
+
+    async def _attach(self, _data: bytes) -> None:
+        self._registers.attached = True
+        await self._reply()
+
+    async def _read_reg(self, data: bytes) -> None:
+        (address,) = struct.unpack("<I", data)
+        await self._reply(self._registers.read(address))
+
+    async def _write_reg(self, data: bytes) -> None:
+        for address, value, mask, _delay_us in struct.iter_unpack("<IIII", data):
+            self._registers.write(address, value, mask)
+        await self._reply()
+
+    async def _security_info(self, _data: bytes) -> None:
+        """Flags, flash encryption count, 7 key purposes, chip id, API version: nothing burnt."""
+        await self._reply(data=struct.pack("<IB7xII", 0, 0, CHIP_ID, 3))
+
+    async def _mem_begin(self, data: bytes) -> None:
+        _size, _blocks, self._ram_block, self._ram_at = struct.unpack("<IIII", data)
+        await self._reply()
+
+    async def _mem_data(self, data: bytes) -> None:
+        size, sequence = struct.unpack_from("<II", data)
+        if size != len(data) - 16:
+            raise CommandError(INVALID_MESSAGE, BAD_LENGTH)
         try:
-            if op in (0x04, 0x06, 0x08, 0x0F, 0x12) or (self.stub and op >= 0xD0):
-                return await self._special(op, data)
-            if op == 0x0E and not self.stub:
-                await self._reply(op, 0, self._read_slow(data))
-                return None
-            handler = self._commands.get(op)
-            if handler is None:
-                await self._unknown(op)
-                return None
-            if op in (0x03, 0x07, 0x11) and checksum(data[16:]) != check & 0xFF:
-                raise CommandError(BAD_CHECKSUM, BAD_DATA_CHECKSUM)
-            value, answer = await handler(data)
-            await self._reply(op, value, answer)
-            self._last_op = op
-        except (struct.error, ValueError):
-            await self._fail(op, CommandError(INVALID_MESSAGE, BAD_LENGTH))
-        except FlashError:
-            await self._fail(op, CommandError(0x08, SPI_FAILED))
-        except CommandError as error:
-            await self._fail(op, error)
-        return None
-
-    # -- commands that answer in their own way ----------------------------------------------------
-
-    async def _special(self, op: int, data: bytes) -> Leave | None:
-        if op == 0x08:
-            for _ in range(8):
-                await self._reply(op, 0 if self.stub else 0x20120707)
-        elif op == 0x0F:
-            (baud,) = struct.unpack_from("<I", data)
-            await self._reply(op, 0)
-            self._wire.baud = max(300, min(baud, 5_000_000))
-        elif op == 0x06:
-            return await self._mem_end(data)
-        elif op in (0x04, 0x12):
-            return await self._flash_end(op, data)
-        elif op == 0xD0:
-            await self._flash.erase(0, len(self._flash))
-            await self._reply(op, 0)
-        elif op == 0xD1:
-            address, size = struct.unpack("<II", data)
-            if address % SECTOR or size % SECTOR:
-                raise CommandError(FAILED, 0x32)
-            await self._flash.erase(address, size)
-            await self._reply(op, 0)
-        elif op == 0xD2:
-            await self._read_flash(data)
-        elif op == 0xD3:
-            return Leave.REBOOT
-        else:
-            await self._unknown(op)
-        return None
+            self._registers.load(self._ram_at + sequence * self._ram_block, data[16:])
+        except ValueError as error:
+            raise CommandError(FAILED, FAILED) from error
+        await self._reply()
 
     async def _mem_end(self, data: bytes) -> Leave | None:
         stay, entry = struct.unpack("<II", data)
-        await self._reply(0x06, 0)
+        await self._reply()
         if stay or self.stub:
             return None
         if not self._registers.loaded(entry):
             return Leave.CRASHED
         self.stub = True
         self._registers.attached = True  # the stub attaches the flash itself
-        await self._wire.send(slip.encode(STUB_MARK))
+        await self._uart.send(slip.encode(STUB_MARK))
         return None
 
-    async def _flash_end(self, op: int, data: bytes) -> Leave | None:
-        (stay,) = struct.unpack_from("<I", data)
-        if self.stub and self._download is None:
-            raise CommandError(FAILED, NOT_IN_FLASH_MODE)
-        short = self._download is not None and self._download.left > 0
-        self._download = None
-        if short and self.stub:
-            raise CommandError(FAILED, NOT_ENOUGH)
-        await self._reply(op, 0)
-        if stay:
-            return None if self.stub else Leave.RUN
-        return Leave.REBOOT
-
-    async def _read_flash(self, data: bytes) -> None:
-        """The stub's streamed read: at most `window` blocks unacknowledged, then an MD5."""
-        address, size, block, window = struct.unpack("<IIII", data)
-        self._flash.read(address, size)  # out of bounds fails before the first block
-        if not 0 < block <= SECTOR or not window:
-            raise CommandError(FAILED, BAD_LENGTH)
-        await self._reply(0xD2, 0)
-        sent = acknowledged = 0
-        digest = hashlib.md5(usedforsecurity=False)
-        while acknowledged < size:
-            while sent < size and sent - acknowledged < window * block:
-                part = self._flash.read(address + sent, min(block, size - sent))
-                digest.update(part)
-                await self._wire.send(slip.encode(part))
-                sent += len(part)
-            answer = await self._packet()
-            if len(answer) != 4:  # the host gave up; this may be its next command
-                self._queue.insert(0, answer)
-                return
-            acknowledged = max(acknowledged, min(sent, int.from_bytes(answer, "little")))
-        await self._wire.send(slip.encode(digest.digest()))
-
-    def _read_slow(self, data: bytes) -> bytes:
-        """The ROM's read: 64 bytes at most, always a full buffer."""
-        address, size = struct.unpack("<II", data)
-        if size > 64:
-            raise CommandError(0x0A, 0x0A)
-        return self._flash.read(address, size).ljust(64, b"\0")
-
-    # -- plain commands ---------------------------------------------------------------------------
-
-    async def _nothing(self, _data: bytes) -> tuple[int, bytes]:
-        return 0, b""
-
-    async def _attach(self, _data: bytes) -> tuple[int, bytes]:
-        self._registers.attached = True
-        return 0, b""
-
-    async def _read_reg(self, data: bytes) -> tuple[int, bytes]:
-        (address,) = struct.unpack("<I", data)
-        return self._registers.read(address), b""
-
-    async def _write_reg(self, data: bytes) -> tuple[int, bytes]:
-        for address, value, mask, _delay_us in struct.iter_unpack("<IIII", data):
-            self._registers.write(address, value, mask)
-        return 0, b""
-
-    async def _security_info(self, _data: bytes) -> tuple[int, bytes]:
-        """Flags, flash encryption count, 7 key purposes, chip id, API version: nothing burnt."""
-        return 0, struct.pack("<IB7xII", 0, 0, CHIP_ID, 3)
-
-    async def _md5(self, data: bytes) -> tuple[int, bytes]:
-        address, size = struct.unpack_from("<II", data)
-        digest = self._flash.md5(address, size)
-        return 0, digest if self.stub else digest.hex().encode()
-
-    async def _mem_begin(self, data: bytes) -> tuple[int, bytes]:
-        _size, _blocks, block, address = struct.unpack("<IIII", data)
-        self._ram = RamLoad(address, block)
-        return 0, b""
-
-    async def _mem_data(self, data: bytes) -> tuple[int, bytes]:
-        size, sequence = struct.unpack_from("<II", data)
-        if size != len(data) - 16:
-            raise CommandError(INVALID_MESSAGE, BAD_LENGTH)
-        try:
-            self._registers.load(self._ram.at + sequence * self._ram.block, data[16:])
-        except ValueError as error:
-            raise CommandError(FAILED, FAILED) from error
-        return 0, b""
-
-    async def _flash_begin(self, data: bytes) -> tuple[int, bytes]:
-        size, _blocks, _block, at = struct.unpack_from("<IIII", data)
-        await self._begin(size, at, None)
-        return 0, b""
-
-    async def _deflate_begin(self, data: bytes) -> tuple[int, bytes]:
-        size, _blocks, _block, at = struct.unpack_from("<IIII", data)
-        await self._begin(size, at, zlib.decompressobj())
-        return 0, b""
-
-    async def _begin(self, size: int, at: int, inflate: zlib._Decompress | None) -> None:
+    async def _flash_begin(self, data: bytes, *, deflated: bool) -> None:
         """The ROM erases here; the stub erases as it writes."""
+        size, _blocks, _block, at = struct.unpack_from("<IIII", data)
         self._flash.read(at, size)
         erased = at - at % SECTOR
         if not self.stub and size:
             await self._flash.erase(at, size)
             erased = -(-(at + size) // SECTOR) * SECTOR
+        inflate = zlib.decompressobj() if deflated else None
         self._download = Download(at, size, erased, inflate=inflate)
+        await self._reply()
 
-    async def _flash_data(self, data: bytes) -> tuple[int, bytes]:
-        download, content = self._block(data, deflated=False)
-        await self._put(download, content[: download.left])  # the last block is padded
-        return 0, b""
+    async def _flash_data(self, data: bytes, *, deflated: bool) -> None:
+        size, sequence = struct.unpack_from("<II", data)
+        download = self._download
+        if download is None or (download.inflate is not None) is not deflated:
+            raise CommandError(FAILED, NOT_IN_FLASH_MODE)
+        if size != len(data) - 16:
+            raise CommandError(INVALID_MESSAGE, BAD_LENGTH)
+        if sequence >= download.sequence:  # else it repeats what was written: its reply was lost
+            download.sequence = sequence + 1
+            if download.inflate is None:
+                await self._put(download, data[16:][: download.left])  # the last block is padded
+            else:
+                await self._inflate(download, download.inflate, data[16:])
+        await self._reply()
 
-    async def _deflate_data(self, data: bytes) -> tuple[int, bytes]:
-        download, content = self._block(data, deflated=True)
-        inflate = download.inflate
-        assert inflate is not None
+    async def _inflate(self, download: Download, inflate: zlib._Decompress, content: bytes) -> None:
         while content and not inflate.eof:
             try:
                 plain = inflate.decompress(content, 16 * SECTOR)
@@ -308,20 +228,6 @@ class Loader:
             if len(plain) > download.left:
                 raise CommandError(FAILED, TOO_MUCH)
             await self._put(download, plain)
-        return 0, b""
-
-    def _block(self, data: bytes, *, deflated: bool) -> tuple[Download, bytes]:
-        """The payload of a data block, checked against the write that is under way."""
-        size, sequence = struct.unpack_from("<II", data)
-        download = self._download
-        if download is None or (download.inflate is not None) is not deflated:
-            raise CommandError(FAILED, NOT_IN_FLASH_MODE)
-        if size != len(data) - 16:
-            raise CommandError(INVALID_MESSAGE, BAD_LENGTH)
-        if sequence < download.sequence:  # a repeat of what was written: its reply was lost
-            return download, b""
-        download.sequence = sequence + 1
-        return download, data[16:]
 
     async def _put(self, download: Download, content: bytes) -> None:
         end = download.at + len(content)
@@ -332,29 +238,76 @@ class Loader:
         download.at = end
         download.left -= len(content)
 
+    async def _flash_end(self, data: bytes) -> Leave | None:
+        (stay,) = struct.unpack_from("<I", data)
+        download, self._download = self._download, None
+        if self.stub and download is None:
+            raise CommandError(FAILED, NOT_IN_FLASH_MODE)
+        if self.stub and download is not None and download.left > 0:
+            raise CommandError(FAILED, NOT_ENOUGH)
+        await self._reply()
+        if stay:
+            return None if self.stub else Leave.RUN
+        return Leave.REBOOT
+
+    async def _md5(self, data: bytes) -> None:
+        address, size = struct.unpack_from("<II", data)
+        digest = self._flash.md5(address, size)
+        await self._reply(data=digest if self.stub else digest.hex().encode())
+
+    async def _erase(self, data: bytes) -> None:
+        """The whole chip, or the region that is named."""
+        address, size = struct.unpack("<II", data) if self._op == 0xD1 else (0, len(self._flash))
+        if address % SECTOR or size % SECTOR:
+            raise CommandError(FAILED, 0x32)
+        await self._flash.erase(address, size)
+        await self._reply()
+
+    async def _read_slow(self, data: bytes) -> None:
+        """The ROM's read: 64 bytes at most, always a full buffer."""
+        address, size = struct.unpack("<II", data)
+        if size > 64:
+            raise CommandError(0x0A, 0x0A)
+        await self._reply(data=self._flash.read(address, size).ljust(64, b"\0"))
+
+    async def _read_flash(self, data: bytes) -> None:
+        """The stub's streamed read: at most `window` blocks unacknowledged, then an MD5."""
+        address, size, block, window = struct.unpack("<IIII", data)
+        self._flash.read(address, size)  # out of bounds fails before the first block
+        if not 0 < block <= SECTOR or not window:
+            raise CommandError(FAILED, BAD_LENGTH)
+        await self._reply()
+        sent = acknowledged = 0
+        while acknowledged < size:
+            while sent < size and sent - acknowledged < window * block:
+                part = self._flash.read(address + sent, min(block, size - sent))
+                await self._uart.send(slip.encode(part))
+                sent += len(part)
+            answer = await self._packet()
+            if len(answer) != 4:  # the host gave up; this may be its next command
+                self._queue.insert(0, answer)
+                return
+            acknowledged = max(acknowledged, min(sent, int.from_bytes(answer, "little")))
+        await self._uart.send(slip.encode(self._flash.md5(address, size)))
+
     # -- frames -----------------------------------------------------------------------------------
 
     async def _packet(self) -> bytes:
         while not self._queue:
-            self._queue = self._frames.feed(await self._wire.read())
+            self._queue = self._frames.feed(await self._uart.read())
             if not self._queue:
                 await asyncio.sleep(0)
         return self._queue.pop(0)
 
-    async def _reply(self, op: int, value: int, data: bytes = b"") -> None:
-        body = data + bytes(2 if self.stub else 4)
-        await self._wire.send(slip.encode(struct.pack("<BBHI", 1, op, len(body), value) + body))
+    async def _reply(self, value: int = 0, data: bytes = b"") -> None:
+        await self._send(value, data + bytes(2 if self.stub else 4))
 
-    async def _fail(self, op: int, error: CommandError) -> None:
-        status = bytes([1, error.stub]) if self.stub else bytes([1, error.rom, 0, 0])
-        head = struct.pack("<BBHI", 1, op, len(status), 0)
-        await self._wire.send(slip.encode(head + status))
+    async def _fail(self, rom: int, stub: int) -> None:
+        await self._send(0, bytes([1, stub]) if self.stub else bytes([1, rom, 0, 0]))
 
-    async def _unknown(self, op: int) -> None:
-        """The ROM answers under the previous command's number; the stub under this one's."""
-        await self._fail(
-            op if self.stub else self._last_op, CommandError(INVALID_MESSAGE, UNKNOWN_COMMAND)
-        )
+    async def _send(self, value: int, body: bytes) -> None:
+        head = struct.pack("<BBHI", 1, self._op, len(body), value)
+        await self._uart.send(slip.encode(head + body))
 
 
 def checksum(data: bytes) -> int:

@@ -15,34 +15,20 @@ class Decoder:
     """Bytes in, packets out. Noise between packets is skipped; memory is bounded."""
 
     def __init__(self) -> None:
-        self._pending: list[bytes] = []
-        self._size = 0
+        self._rest = b""
         self._inside = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The packets that `data` completes. Empty packets (a doubled `C0`) are no packets."""
         packets: list[bytes] = []
-        *whole, rest = data.split(b"\xc0")
-        for piece in whole:
-            self._keep(piece)
-            raw = b"".join(self._pending)
+        *whole, self._rest = (self._rest + data).split(b"\xc0")
+        for raw in whole:
             if self._inside and raw:
                 packets.append(raw.replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb"))
                 self._inside = False
             else:
                 self._inside = True
-            self._pending.clear()
-            self._size = 0
-        self._keep(rest)
+        self._inside = self._inside and len(self._rest) <= MAX_PACKET
+        if not self._inside:
+            self._rest = b""
         return packets
-
-    def _keep(self, piece: bytes) -> None:
-        if not self._inside or not piece:
-            return
-        self._size += len(piece)
-        if self._size > MAX_PACKET:
-            self._pending.clear()
-            self._size = 0
-            self._inside = False
-            return
-        self._pending.append(piece)
