@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from rig.boards.virtual.__main__ import options
 from rig.boards.virtual.process import main
 from rig.boards.virtual.system import Reset, Restart, System
 
@@ -57,4 +56,4 @@ async def _echo(sock) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(options(sys.argv[1:]), app_main))
+    sys.exit(main(sys.argv[1:], app_main))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rig.boards.base import Address, FlashPort, Identity
-from rig.boards.virtual.home import HOLD, READY, RELEASE, mac_address, short_path
+from rig.boards.virtual.home import HOLD, READY, RELEASE, mac_address, open_in, short_path
 from rig.errors import BoardError
 
 COMMAND = (sys.executable, "-m", "rig.boards.virtual")
@@ -57,6 +57,7 @@ class VirtualBoard:
     kind = "virtual"
     can_reset = True
     can_power = True
+    can_talk = True
     console_baud = 115_200
     Settings = VirtualSettings
 
@@ -88,7 +89,6 @@ class VirtualBoard:
 
     @property
     def console_url(self) -> str | None:
-        """The pty, by a path that stays the same."""
         return str(self.home / "uart")
 
     @property
@@ -105,19 +105,15 @@ class VirtualBoard:
 
     @property
     def interface(self) -> str | None:
-        """The host's end of its veth, None on a loopback address."""
         return self._status.get("interface")
 
     async def reset(self, *, download: bool = False) -> None:
-        """Reset it, into download mode on request. Raises `BoardError`."""
         await self.control("reset", download=download)
 
     async def power(self, on: bool) -> None:
-        """Switch its supply, at once. Raises `BoardError`."""
         await self.control("power", on=on)
 
     async def wifi(self, up: bool) -> None:
-        """Switch its access point. Raises `BoardError`."""
         await self.control("wifi", up=up)
 
     async def status(self) -> dict[str, Any]:
@@ -129,20 +125,16 @@ class VirtualBoard:
         """The bench's, else the newest of the model's own, where the source tree is there."""
         return self._firmware or next(iter(sorted(FIRMWARE.glob("v*"), reverse=True)), None)
 
-    @property
-    def can_talk(self) -> bool:
-        """Its firmware's console has a `talk` command."""
-        return True
-
     async def talk(self, count: int) -> bool:
         """Type `talk COUNT` on its console."""
+        typed = f"talk {count}\n".encode()
         if self.console_writer is not None:
-            await self.console_writer(f"talk {count}\n".encode())
+            await self.console_writer(typed)
             return True
         await self._plug_in()
         port = os.open(self.home / "uart", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:
-            os.write(port, f"talk {count}\n".encode())
+            os.write(port, typed)
         finally:
             os.close(port)
         return True
@@ -266,17 +258,9 @@ class VirtualBoard:
 
     async def _start(self) -> dict[str, Any]:
         """Start its process, detached; what that said: ready, busy, or an error."""
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            log = (self.home / "board.log").open("ab")
-        except OSError as error:
-            raise BoardError(
-                f"cannot keep the virtual board in {self.home}: {error.strerror}",
-                hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
-            ) from error
         ours, theirs = socket.socketpair()
         where = ["--home", str(self.home), "--number", str(self.number)]
-        with log, theirs:
+        with open_in(self.home, "board.log") as log, theirs:
             process = subprocess.Popen(  # noqa: ASYNC220 - it goes to the background at once
                 [*self._command, *where, "--ready-fd", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -285,33 +269,28 @@ class VirtualBoard:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        try:
-            line = await asyncio.wait_for(asyncio.to_thread(_read_line, ours), START_SECONDS)
-        except TimeoutError:
+        ours.settimeout(START_SECONDS)
+        line = await asyncio.to_thread(_read_line, ours)
+        if not line:
             process.kill()
-            line = b""
-        finally:
-            await asyncio.to_thread(process.wait)
+        await asyncio.to_thread(process.wait)
         if line == READY:
             self._started = ours
         else:
             ours.close()
-        if not line:
-            tail = (self.home / "board.log").read_text(errors="replace").strip().splitlines()
-            return {
-                "error": f"the virtual board {self.name} could not start"
-                + (f": {tail[-1]}" if tail else ""),
-                "hint": f"see {self.home / 'board.log'}",
-            }
-        return dict(json.loads(line))
+        if line:
+            return dict(json.loads(line))
+        why = f"the virtual board {self.name} could not start"
+        path = self.home / "board.log"
+        tail = path.read_text(errors="replace").strip().splitlines()
+        return {"error": ": ".join([why, *tail[-1:]]), "hint": f"see {path}"}
 
 
 def _read_line(sock: socket.socket) -> bytes:
-    """What the board says, up to its end: nothing more is said there."""
-    line = b""
-    while not line.endswith(b"\n") and (part := sock.recv(4096)):
-        line += part
-    return line
+    """What the board says; nothing when it falls silent."""
+    with contextlib.suppress(TimeoutError), sock.makefile("rb") as lines:
+        return lines.readline()
+    return b""
 
 
 def _wait_for_end(lock: Path) -> None:

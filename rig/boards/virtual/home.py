@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rig.errors import BoardError
 
@@ -24,20 +24,28 @@ def mac_address(home: Path, number: int) -> bytes:
     return b"\x7e\xdf\xa1" + digest[:2] + bytes([number & 0xFF])
 
 
-def take_lock(home: Path) -> int | None:
-    """Hold the home folder; None when another process does. Raises `BoardError`."""
+def open_in(home: Path, name: str) -> BinaryIO:
+    """A file in the home folder, to append to; both are made where there are none.
+
+    Raises `BoardError`.
+    """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return (home / name).open("ab")
     except OSError as error:
         raise BoardError(
             f"cannot keep the virtual board in {home}: {error.strerror}",
             hint="set SENDSPIN_RIG_HOME to a folder that you may write to",
         ) from error
+
+
+def take_lock(home: Path) -> BinaryIO | None:
+    """Hold the home folder while it is open; None: another process does. Raises `BoardError`."""
+    lock = open_in(home, "lock")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
+        lock.close()
         return None
     return lock
 

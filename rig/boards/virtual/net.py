@@ -15,7 +15,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from rig.errors import BoardError
 
@@ -24,58 +24,52 @@ BOARD_INTERFACE = "srigsta"
 _SO_ATTACH_FILTER, _RTMGRP_LINK, _LOWER_UP = 26, 1, 1 << 16
 
 
-class Network(Protocol):
-    """Where the station's address lives. `on_air` is called when the path appears or vanishes."""
+class Network:
+    """Where the station's address lives; without more, on a link that cannot go down."""
 
-    address: str
     kind: str
     """`netns` or `loopback`."""
-    interface: str | None
+    address = ""
+    interface: str | None = None
     """The host's end of the veth, where there is one."""
-    on_air: Callable[[], None]
+    air = True
+    """Whether anything can be heard at all."""
 
-    @property
-    def air(self) -> bool:
-        """Whether anything can be heard at all."""
-        ...
+    def __init__(self) -> None:
+        self.on_air: Callable[[], None] = lambda: None
+        """Called when the path appears or vanishes."""
+        self._hold: socket.socket | None = None
 
     async def attach(self) -> None:
         """The station has its address from now on."""
-        ...
 
     async def detach(self) -> None:
         """The station has none: packets to it find nobody."""
-        ...
 
     def mute(self, sock: socket.socket) -> bool:
         """This socket hears nothing any more, and so answers nothing. False: not in its power."""
-        ...
+        raise NotImplementedError
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give the address back."""
+        if self._hold:
+            self._hold.close()
 
 
-class Loopback:
-    """An address of its own in 127.0.0.0/8; no link that could go down."""
+class Loopback(Network):
+    """An address of its own in 127.0.0.0/8, which the host always has."""
 
     kind = "loopback"
-    interface: str | None = None
-    air = True
 
     def __init__(self, seed: str) -> None:
         """Raises `BoardError` when no address is free."""
+        super().__init__()
         base = zlib.crc32(seed.encode())
         hosts = (
             f"127.{10 + (base >> 16) % 200}.{base >> 8 & 255}.{1 + (base + n) % 250}"
             for n in range(250)
         )
         self.address, self._hold = reserve(hosts)
-        self.on_air: Callable[[], None] = lambda: None
-
-    async def attach(self) -> None:
-        """Nothing to do: the host always has it."""
-
-    async def detach(self) -> None:
-        """Nothing to do: sockets are muted one by one."""
 
     def mute(self, sock: socket.socket) -> bool:
         """Drop everything that comes for `sock`, before TCP sees it (a filter of one `ret 0`).
@@ -91,10 +85,6 @@ class Loopback:
         except OSError:
             return False
         return True
-
-    async def close(self) -> None:
-        """Give the address back."""
-        self._hold.close()
 
 
 def reserve(addresses: Iterator[str]) -> tuple[str, socket.socket]:
@@ -113,20 +103,14 @@ def reserve(addresses: Iterator[str]) -> tuple[str, socket.socket]:
     raise BoardError("no address is free for the virtual board", hint="unplug some: rig unplug")
 
 
-class Namespace:
+class Namespace(Network):
     """A network namespace that is this process, behind a veth to the host."""
 
     kind = "netns"
-
-    def __init__(self) -> None:
-        self.address = ""
-        self.interface: str | None = None
-        self.air = False
-        self.on_air: Callable[[], None] = lambda: None
+    air = False
 
     async def open(self, seed: str, mac: bytes) -> None:
         """Make it. Raises `OSError` or pyroute2's `NetlinkError` without the rights."""
-        _modules_alone("pyroute2")
         from pyroute2.iproute import AsyncIPRoute
 
         self._host: Any = AsyncIPRoute()
@@ -203,7 +187,7 @@ class Namespace:
         """The kernel removes namespace and veth with the process; close what reports on them."""
         asyncio.get_running_loop().remove_reader(self._links)
         self._links.close()
-        self._hold.close()
+        await super().close()
 
 
 def _modules_alone(package: str) -> None:

@@ -6,6 +6,7 @@ In the home folder: `lock` (held while the board is plugged in), `uart` (link to
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -15,7 +16,6 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,47 @@ from rig.boards.virtual.wifi import AccessPoint
 from rig.errors import BoardError
 
 _MAX_REQUEST = 4096
+_ACTIONS = "status, reset, power, wifi, pacing, unplug"
 
 
-class Busy(BoardError):
-    """Another process holds the home folder."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Options:
     """How to plug the board in."""
 
-    home: Path
+    home: Path = Path()
     number: int = 1
     namespace: bool = True
-    ssid: str = "virtual-air"
     passphrase: str = "only-a-model"
-    idle_seconds: float = 3600.0
-    """Unplugs itself after this long without a client on control, UART or network."""
+    idle: float = 3600.0
     ready: int | None = None
     """Descriptor of a socket on which to say that it is ready, or why not. Whoever started the
     board holds it by the other end, until it says `RELEASE` there."""
+
+
+def _read_passphrase(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read it from {path}: {error}") from error
+
+
+def options(arguments: list[str]) -> Options:
+    """Read the command line; exits with 2 on wrong use."""
+    what = "Plug a virtual board in, in the foreground."
+    parser = argparse.ArgumentParser(prog="python -m rig.boards.virtual", description=what)
+    add = parser.add_argument
+    add("--home", type=Path, required=True, help="the board's own folder")
+    add("--number", type=int, help="which board (default 1)")
+    add("--no-netns", dest="namespace", action="store_false", help="loopback address even as root")
+    add(
+        "--ap-psk-file",
+        dest="passphrase",
+        type=_read_passphrase,
+        help="file with the pass-phrase of the model's access point",
+    )
+    add("--idle", type=float, help="unplug after SECONDS without a client")
+    add("--ready-fd", dest="ready", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments, Options())
 
 
 class Process:
@@ -66,29 +87,29 @@ class Process:
 
     async def run(self) -> int:
         """Live until unplugged; the exit code. Raises `BoardError` when it cannot start."""
-        home = self._options.home
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._over.set)
-        mac = mac_address(home, self._options.number)
-        seed = f"{home.resolve()}#{self._options.number}"
+        home, number = self._options.home, self._options.number
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, self._over.set)
+        mac = mac_address(home, number)
         with NorFlash(home / "flash.bin") as flash:
             self.network, self._why = await open_network(
-                seed, mac, namespace=self._options.namespace
+                f"{home.resolve()}#{number}", mac, namespace=self._options.namespace
             )
             self.uart = Uart()
             self.chip = Chip(
                 flash=flash,
                 uart=self.uart,
                 network=self.network,
-                access_point=AccessPoint(self._options.ssid, self._options.passphrase),
+                access_point=AccessPoint(passphrase=self._options.passphrase),
                 mac=mac,
                 application=self._application,
                 failed=self._failed,
             )
+            (home / "uart.new").unlink(missing_ok=True)
+            (home / "uart.new").symlink_to(self.uart.path)
+            (home / "uart.new").rename(home / "uart")
+            (home / "control").unlink(missing_ok=True)
             with short_path(home) as short:
-                _link(home / "uart", self.uart.path)
-                (home / "control").unlink(missing_ok=True)
                 server = await asyncio.start_unix_server(
                     self._client, f"{short}/control", limit=_MAX_REQUEST
                 )
@@ -133,7 +154,7 @@ class Process:
             busy = self.chip.system is not None and self.chip.system.sockets
             if self._clients or self.uart.attached or busy:
                 seen = time.monotonic()
-            left = seen + self._options.idle_seconds - time.monotonic()
+            left = seen + self._options.idle - time.monotonic()
             if left <= 0:
                 return
             try:
@@ -173,20 +194,26 @@ class Process:
             writer.close()
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
-        actions: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
-            "status": self._nothing,
-            "reset": self._reset,
-            "power": self._power,
-            "wifi": self._wifi,
-            "pacing": self._pacing,
-            "unplug": self._unplug,
-        }
         try:
             request = json.loads(line)
-            action = actions[request["do"]]
-        except (ValueError, KeyError, TypeError):
-            return {"ok": False, "error": f'a request is {{"do": one of {", ".join(actions)}}}'}
-        await action(request)
+        except ValueError:
+            request = None
+        match request:
+            case {"do": "status"}:
+                pass
+            case {"do": "reset"}:
+                await self.chip.reset(download=bool(request.get("download")))
+            case {"do": "power"}:
+                await self.chip.power(bool(request.get("on", True)))
+            case {"do": "wifi"}:
+                self.chip.access_point.on = bool(request.get("up", True))
+                self.network.on_air()
+            case {"do": "pacing"}:
+                self.uart.paced = bool(request.get("on", True))
+            case {"do": "unplug"}:  # after the answer
+                asyncio.get_running_loop().call_later(0.02, self._over.set)
+            case _:
+                return {"ok": False, "error": f'a request is {{"do": one of {_ACTIONS}}}'}
         return {"ok": True, **self.status()}
 
     def status(self) -> dict[str, Any]:
@@ -205,56 +232,32 @@ class Process:
             "no_namespace": self._why,
         }
 
-    async def _nothing(self, _request: dict[str, Any]) -> None: ...
-
-    async def _reset(self, request: dict[str, Any]) -> None:
-        await self.chip.reset(download=bool(request.get("download")))
-
-    async def _power(self, request: dict[str, Any]) -> None:
-        await self.chip.power(bool(request.get("on", True)))
-
-    async def _wifi(self, request: dict[str, Any]) -> None:
-        self.chip.access_point.on = bool(request.get("up", True))
-        self.network.on_air()
-
-    async def _pacing(self, request: dict[str, Any]) -> None:
-        self.uart.paced = bool(request.get("on", True))
-
-    async def _unplug(self, _request: dict[str, Any]) -> None:
-        asyncio.get_running_loop().call_later(0.02, self._over.set)  # after the answer
-
-
-def _link(link: Path, target: str) -> None:
-    fresh = link.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(target)
-    fresh.rename(link)
-
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     """With timers of microseconds; epoll waits whole milliseconds, a firmware's turn is 7."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
-def main(options: Options, application: Application) -> int:
+def main(arguments: list[str], application: Application) -> int:
     """Plug the board in and stay; the process's exit code.
 
-    With `options.ready` it goes to the background and reports there, as one JSON object.
+    With `--ready-fd` it goes to the background and reports there, as one JSON object.
     """
-    if options.ready is not None and os.fork():
+    chosen = options(arguments)
+    if chosen.ready is not None and os.fork():
         return 0
+    said: dict[str, Any] = {"busy": True}
     try:
-        lock = take_lock(options.home)
-        if lock is None:
-            raise Busy(f"the virtual board in {options.home} is plugged in already")
-        return asyncio.run(Process(options, application).run(), loop_factory=_new_loop)
+        if lock := take_lock(chosen.home):
+            with lock:
+                run = Process(chosen, application).run()
+                return asyncio.run(run, loop_factory=_new_loop)
+        problem = BoardError(f"the virtual board in {chosen.home} is plugged in already")
     except BoardError as error:
-        busy = isinstance(error, Busy)
-        said: dict[str, Any] = (
-            {"busy": True} if busy else {"error": error.message, "hint": error.hint}
-        )
-        if options.ready is None:
-            print(f"rig: {error}", file=sys.stderr)  # noqa: T201 - this is the program's front door
-        else:
-            os.write(options.ready, json.dumps(said).encode() + b"\n")
-        return error.exit_code
+        problem = error
+        said = {"error": error.message, "hint": error.hint}
+    if chosen.ready is None:
+        print(f"rig: {problem}", file=sys.stderr)  # noqa: T201 - this is the program's front door
+    else:
+        os.write(chosen.ready, json.dumps(said).encode() + b"\n")
+    return problem.exit_code
