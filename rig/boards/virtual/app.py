@@ -14,8 +14,8 @@ from rig.boards.virtual.system import Reset, Restart, System
 
 TURN = 0.007
 """Seconds between two turns of the main loop."""
-SLICES = 3
-"""Pieces that a turn is slept in, see `_turn`."""
+LATE = 1.2
+"""Turns that one may take before the host counts as late, see `_turn`."""
 TALK_LIMIT = 1000
 
 
@@ -64,16 +64,16 @@ async def _main_task(client: Client) -> None:
 
 
 async def _turn() -> None:
-    """Sleep until the next turn in the chip's time, which stands still while the host is late.
+    """Sleep until the next turn, and half a turn more, in pieces, when the host was late.
 
     Else a busy host would have the loop turn ahead of all that happened meanwhile.
     """
     loop = asyncio.get_running_loop()
-    left = TURN
-    while left > 0:
-        begun, piece = loop.time(), min(left, TURN / SLICES)
-        await asyncio.sleep(piece)
-        left -= min(loop.time() - begun, 1.5 * piece)
+    begun = loop.time()
+    await asyncio.sleep(TURN)
+    if loop.time() - begun > LATE * TURN:
+        for _ in range(3):
+            await asyncio.sleep(TURN / 6)
 
 
 async def _console_task(system: System, client: Client) -> None:

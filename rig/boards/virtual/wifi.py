@@ -18,9 +18,13 @@ BEACON_TIMEOUT = 6.0
 RETRY_SECONDS = 1.0
 """Between two tries to join."""
 BSSID = "02:73:72:69:67:01"
-_HANDSHAKE_TIMEOUT, _DEAUTH_LEAVING, _BEACON_LOST, _NO_AP_FOUND = 15, 3, 200, 201
-_REASONS = {15: "4WAY_HANDSHAKE_TIMEOUT", 3: "AUTH_LEAVE", 200: "BEACON_TIMEOUT"}
-_REASONS |= {201: "NO_AP_FOUND"}
+_DEAUTH_LEAVING, _HANDSHAKE_TIMEOUT, _BEACON_LOST, _NO_AP_FOUND = 3, 15, 200, 201
+_REASONS = {
+    _DEAUTH_LEAVING: "AUTH_LEAVE",
+    _HANDSHAKE_TIMEOUT: "4WAY_HANDSHAKE_TIMEOUT",
+    _BEACON_LOST: "BEACON_TIMEOUT",
+    _NO_AP_FOUND: "NO_AP_FOUND",
+}
 
 
 @dataclass(slots=True)
@@ -79,27 +83,31 @@ class Station:
     async def watch(self) -> None:
         """After `join`: notice loss, log it, join again. Runs for ever."""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            await self._change()
             if not self._ap.on:
                 await self._lose(_DEAUTH_LEAVING, 0xC0)
-            elif not self._network.air:
-                if await self._returns(self._beacon_timeout):
-                    continue
+                await self._associate()
+            elif not self._network.air and not await self._returns(self._beacon_timeout):
                 self._log("I", "wifi", "bcn_timeout,ap_probe_send_start")
                 self._log("I", "wifi", "ap_probe_send over, resett wifi status to disassoc")
                 await self._lose(_BEACON_LOST, 0)
-            else:
-                continue
-            await self._associate()
+                await self._associate()
+
+    async def _change(self, seconds: float | None = None) -> bool:
+        """Wait until something changes; False: nothing did within `seconds`."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
 
     async def _returns(self, seconds: float) -> bool:
         """Whether the path is back before `seconds` are over."""
         try:
             async with asyncio.timeout(seconds):
                 while not (self._network.air and self._ap.on):
-                    await self._changed.wait()
-                    self._changed.clear()
+                    await self._change()
         except TimeoutError:
             return False
         return True
@@ -113,21 +121,13 @@ class Station:
 
     async def _associate(self) -> None:
         while not await self._try():
-            await self._returns_or(RETRY_SECONDS)
+            await self._change(RETRY_SECONDS)
         await self._network.attach()
         self.joined = True
         address = self._network.address
         gateway = address.rpartition(".")[0] + f".{int(address.rpartition('.')[2]) - 1}"
         where = f"ip: {address}, mask: 255.255.255.252, gw: {gateway}"
         self._log("I", "esp_netif_handlers", f"sta {where}")
-
-    async def _returns_or(self, seconds: float) -> None:
-        """Wait for `seconds`, or less when something changes."""
-        try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
-        except TimeoutError:
-            return
-        self._changed.clear()
 
     async def _try(self) -> bool:
         heard = self._ap.on and self._network.air and self._ssid == self._ap.ssid

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 CAPACITY = 2
 """`NURSERY_CAPACITY`: unproven connections at a time."""
-UPGRADE_DEADLINE = 5_000_000
-ESTABLISH_DEADLINE = 30_000_000
-"""Microseconds to the upgrade, and from it to both hellos."""
+UPGRADE_SECONDS, ESTABLISH_SECONDS = 5, 30
+"""Until the upgrade, and from it to both hellos."""
 
 
 class NurseryManager(Manager):
@@ -64,7 +63,7 @@ class NurseryManager(Manager):
         connection.provisional = self._device.micros()
         if len(self._nursery) >= CAPACITY:
             self._log("W", "Nursery full of live connections, rejecting new connection")
-            self._release(connection)
+            self.drop(connection)
             return
         self._log("D", "Admitting new connection into the nursery")
         if connection.noise is not None:
@@ -93,77 +92,64 @@ class NurseryManager(Manager):
         for connection in [each for each in self._nursery if each.is_handshake_complete]:
             self._admit(connection)
         self._timers.fire(self._nursery.__contains__)
-        now = self._device.micros()
-        for connection in [each for each in self._nursery if _late(each, now, ESTABLISH_DEADLINE)]:
+        for connection in self._late(self._nursery, ESTABLISH_SECONDS):
             stage = "HELLO_SENT" if connection.hello_sent else "WS_UP"
             if connection.noise is not None and not connection.hello_sent:
                 stage = "NOISE_DONE" if connection.noise.established else "NOISE_PENDING"
-            seconds = ESTABLISH_DEADLINE // 1_000_000
-            text = f"Nursery connection stalled at {stage} (>{seconds} s), dropping"
+            text = f"Nursery connection stalled at {stage} (>{ESTABLISH_SECONDS} s), dropping"
             self._log("W", text)
-            self._leave_nursery(connection)
-            self._release(connection)
-        for connection in [each for each in self._parked if _late(each, now, UPGRADE_DEADLINE)]:
+            self.drop(connection)
+        for connection in self._late(self._parked, UPGRADE_SECONDS):
             self._parked.remove(connection)
-            seconds = UPGRADE_DEADLINE // 1_000_000
-            text = f"Session did not complete a WebSocket upgrade within {seconds} s, closing"
-            self._device.log("W", "ws_server", text)
+            what = f"a WebSocket upgrade within {UPGRADE_SECONDS} s, closing"
+            self._device.log("W", "ws_server", f"Session did not complete {what}")
             connection.trigger_close()
+
+    def _late(self, those: list[ServerConnection], seconds: int) -> list[ServerConnection]:
+        since = self._device.micros() - seconds * 1_000_000
+        return [each for each in those if each.is_connected and each.provisional <= since]
 
     def _lost(self, connection: ServerConnection) -> None:
         if connection is self.current:
             self._log("I", "Current connection lost")
-            self._drop_current(connection)
         elif connection in self._nursery:
             self._log("D", "Nursery connection lost")
-            self._leave_nursery(connection)
-            connection.dispatch = False
+        self._forget(connection)
 
-    def _drop_current(self, connection: ServerConnection) -> None:
+    def _forget(self, connection: ServerConnection) -> None:
+        """It is neither current nor in the nursery any more, and is not listened to."""
         connection.dispatch = False
-        self._device.cleanup()
-        self.current = None
+        if connection is self.current:
+            self._device.cleanup()
+            self.current = None
+        elif connection in self._nursery:
+            self._nursery.remove(connection)
+            self._timers.forget(connection)
 
-    def _leave_nursery(self, connection: ServerConnection) -> None:
-        self._nursery.remove(connection)
-        self._timers.forget(connection)
+    def drop(self, connection: ServerConnection, reason: str = GOODBYE_ANOTHER_SERVER) -> None:
+        """Send it away, current or not (`drop_connection`)."""
+        self._forget(connection)
+        connection.disconnect(reason)
 
     def _admit(self, connection: ServerConnection) -> None:
-        self._leave_nursery(connection)
         noise = connection.noise is not None
+        decided = "Admission arbitration" if noise else "Handoff decision"
         if self.current is not None:
             if not self._should_switch(self.current, connection):
-                keep = "Admission arbitration: reject incoming (keep current)"
-                self._log("I", keep if noise else "Handoff decision: keep current server")
-                self._release(connection, GOODBYE_CONCURRENT if noise else GOODBYE_ANOTHER_SERVER)
+                keep = "reject incoming (keep current)" if noise else "keep current server"
+                self._log("I", f"{decided}: {keep}")
+                self.drop(connection, GOODBYE_CONCURRENT if noise else GOODBYE_ANOTHER_SERVER)
                 return
-            decided = "Admission arbitration" if noise else "Handoff decision"
             self._log("I", f"{decided}: switch to new server")
-            loser = self.current
-            self._drop_current(loser)
-            self._release(loser)
+            self.drop(self.current)
+        self._nursery.remove(connection)
+        self._timers.forget(connection)
         self.current = connection
         self._device.on_admitted(connection)
         self._device.publish_state_to(connection)
-        hello = connection.server
-        if hello is not None and noise:
-            self._log("I", f"Connection admitted: server_id={hello.server_id}")
-        elif hello is not None:
-            text = f"server_id={hello.server_id}, connection_reason={hello.reason}"
+        server = connection.server
+        if server is not None and noise:
+            self._log("I", f"Connection admitted: server_id={server.server_id}")
+        elif server is not None:
+            text = f"server_id={server.server_id}, connection_reason={server.reason}"
             self._log("I", f"Connection handshake complete: {text}")
-
-    def _release(self, connection: ServerConnection, reason: str = GOODBYE_ANOTHER_SERVER) -> None:
-        connection.dispatch = False
-        connection.disconnect(reason)
-
-    def drop(self, connection: ServerConnection, reason: str) -> None:
-        """Send it away, current or not (`drop_connection`)."""
-        if connection is self.current:
-            self._drop_current(connection)
-        elif connection in self._nursery:
-            self._leave_nursery(connection)
-        self._release(connection, reason)
-
-
-def _late(connection: ServerConnection, now: int, deadline: int) -> bool:
-    return connection.is_connected and now - connection.provisional >= deadline
