@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.boards.virtual.board import VirtualBoard, state_folder
+from rig.boards.home import state_folder
+from rig.boards.virtual.board import VirtualBoard
 from rig.errors import BoardError
 
 pytestmark = pytest.mark.anyio

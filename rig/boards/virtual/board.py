@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rig.boards.base import Address, FlashPort, Identity
+from rig.boards.home import state_folder
 from rig.boards.virtual.home import HOLD, READY, RELEASE, mac_address, open_in, short_path
 from rig.errors import BoardError
 
@@ -27,15 +28,6 @@ HOLD_TRIES = 3
 START_SECONDS = 20.0
 """Until the board's process must have said that it is ready."""
 ANSWER_SECONDS = 10.0
-
-
-def state_folder() -> Path:
-    """Where boards keep their flash: `SENDSPIN_RIG_HOME`, else the user's state folder."""
-    given = os.environ.get("SENDSPIN_RIG_HOME")
-    if given:
-        return Path(given)
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "sendspin-rig"
 
 
 @dataclass(frozen=True, slots=True)
