@@ -56,12 +56,6 @@ class Request:
         tokens = self.headers.get("connection", "").lower().replace(" ", "").split(",")
         return "upgrade" in self.headers and "upgrade" in tokens
 
-    @property
-    def content_length(self) -> int:
-        """Bytes of body that follow."""
-        text = self.headers.get("content-length", "0")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -137,7 +131,7 @@ async def serve(server: Httpd, session: Session) -> bool:
     if isinstance(request, Refusal):
         return await _refuse(server, session, request)
     session.pending = data[request.size :] + session.pending
-    return await _route(server, session, request) and await _purge(server, session, request)
+    return await _route(server, session, request)
 
 
 async def _route(server: Httpd, session: Session, request: Request) -> bool:
@@ -190,18 +184,3 @@ async def _refuse(server: Httpd, session: Session, refusal: Refusal) -> bool:
     if await server.send(session.open_socket, head.encode()):
         await server.send(session.open_socket, text.encode())
     return False
-
-
-async def _purge(server: Httpd, session: Session, request: Request) -> bool:
-    """Read off the body that nobody asked for (`httpd_req_delete`)."""
-    left = request.content_length
-    while left > 0:
-        try:
-            part = await session.recv(min(left, 32))
-        except SocketError as error:
-            server.sock_err("recv", error)
-            return False
-        if not part:
-            return False
-        left -= len(part)
-    return True

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from wsproto.frame_protocol import Opcode, XorMaskerSimple
@@ -107,22 +106,18 @@ class Handlers(Protocol):
     async def on_frame(self, frame: Frame) -> int: ...
 
 
-@dataclass
 class Httpd:
     """The server. `run` is its task; `queue_work`, `trigger_close` may be called from any."""
 
-    system: System
-    handlers: Handlers
-    port: int
-    max_open_sockets: int
-    sessions: list[Session] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sessions = [Session() for _ in range(self.max_open_sockets)]
+    def __init__(self, system: System, handlers: Handlers, port: int, max_sockets: int) -> None:
+        """`max_sockets`: `max_open_sockets`, sessions at a time."""
+        self.system = system
+        self.handlers = handlers
+        self.sessions = [Session() for _ in range(max_sockets)]
         self._mailbox: deque[Work] = deque()
         self._lru_counter = 0
         self._wake: asyncio.Future[None] | None = None
-        self._listener: socket.socket = self.system.listen(self.port, BACKLOG)
+        self._listener = system.listen(port, BACKLOG)
         self._epoll = select.epoll()
         self._listening = False
 

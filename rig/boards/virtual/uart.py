@@ -11,6 +11,8 @@ import tty
 
 LIVE_BOUND = 1 << 20
 """Bytes held for a reader that is attached but slow; then the older half is lost."""
+SEND_BOUND = 32 * 1024
+"""Bytes below which a driver that waits for the FIFO goes on."""
 RECENT_BOUND = 16 * 1024
 """Bytes since the last reset that a reader who attaches later still gets."""
 RX_BOUND = 64 * 1024
@@ -39,21 +41,16 @@ class Uart:
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._writing = False
-        self._sent_until = 0.0
-        self._attached = False
-        self._look()
-
-    @property
-    def attached(self) -> bool:
+        self._waiting = False
+        self.attached = False
         """Whether somebody has the far end open."""
-        return self._attached
+        self._look()
 
     # -- the chip's side --------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Put bytes on the wire; never waits."""
-        if not self._attached:
+        if not self.attached:
             self._recent += data
             del self._recent[: max(0, len(self._recent) - RECENT_BOUND)]
             return
@@ -65,7 +62,7 @@ class Uart:
     async def send(self, data: bytes) -> None:
         """Put bytes on the wire and wait until most left, as a driver that polls its FIFO."""
         self.write(data)
-        while self._attached and len(self._out) > 32 * 1024:
+        while self.attached and len(self._out) > SEND_BOUND:
             self._drained.clear()
             try:
                 await asyncio.wait_for(self._drained.wait(), 3.0)
@@ -96,6 +93,7 @@ class Uart:
         """Take the pty away; a reader sees a hang-up."""
         if self._timer:
             self._timer.cancel()
+        self.attached = False
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         os.close(self._master)
@@ -112,7 +110,7 @@ class Uart:
         if flags & select.POLLHUP:
             self._timer = self._loop.call_later(ATTACH_POLL, self._look)
             return
-        self._attached = True
+        self.attached = True
         self._out += self._recent
         self._recent.clear()
         self._loop.add_reader(self._master, self._readable)
@@ -120,10 +118,10 @@ class Uart:
 
     def _left(self) -> None:
         """The last reader closed the far end: drop what it left unread, go back to looking."""
-        self._attached = False
+        self.attached = False
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
-        self._writing = False
+        self._waiting = False
         self._out.clear()
         self._drained.set()
         slave = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -149,49 +147,38 @@ class Uart:
         self._take(data)
         if self.paced:
             self._loop.remove_reader(self._master)
-            self._timer = self._loop.call_later(len(data) * 10 / self.baud, self._resume)
+            taken = len(data) * 10 / self.baud
+            self._timer = self._loop.call_later(
+                taken, self._loop.add_reader, self._master, self._readable
+            )
 
     def _take(self, data: bytes) -> None:
         self._in += data[: RX_BOUND - len(self._in)]
         self._got.set()
 
-    def _resume(self) -> None:
-        self._loop.add_reader(self._master, self._readable)
-
     def _pump(self) -> None:
         """Write what the kernel takes; the rest when it has room again, or when its time comes."""
-        if self._writing or not self._out:
+        if self._waiting or not self._out or not self.attached:
             return
-        limit = len(self._out)
-        if self.paced:
-            now = self._loop.time()
-            limit = max(1, self.baud // 500)  # 20 ms worth of bits
-            if now < self._sent_until:
-                self._writing = True
-                self._loop.call_at(self._sent_until, self._again)
-                return
-            self._sent_until = now + min(limit, len(self._out)) * 10 / self.baud
+        size = max(1, self.baud // 500) if self.paced else len(self._out)  # 20 ms worth of bits
         try:
-            count = os.write(self._master, memoryview(self._out)[:limit])
+            with memoryview(self._out) as out:
+                count = os.write(self._master, out[:size])
         except BlockingIOError:
             count = 0
         del self._out[:count]
         self.last_client = time.monotonic()
-        if len(self._out) <= 32 * 1024:
+        if len(self._out) <= SEND_BOUND:
             self._drained.set()
-        if not self._out:
-            return
-        self._writing = True
-        if count and self.paced:
-            self._loop.call_at(self._sent_until, self._again)
-        else:
-            self._loop.add_writer(self._master, self._writable)
-
-    def _writable(self) -> None:
-        self._loop.remove_writer(self._master)
-        self._again()
+        if self.paced and count:
+            self._waiting = True
+            self._loop.call_later(count * 10 / self.baud, self._again)
+        elif self._out:
+            self._waiting = True
+            self._loop.add_writer(self._master, self._again)
 
     def _again(self) -> None:
-        self._writing = False
-        if self._attached:
+        if self.attached:
+            self._loop.remove_writer(self._master)
+            self._waiting = False
             self._pump()

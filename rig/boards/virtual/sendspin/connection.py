@@ -118,6 +118,21 @@ class ServerConnection(HeapObject):
         gate = self._device.version.hello_gate
         return self.is_connected and (before_hello or self.hello_sent or not gate)
 
+    def send(
+        self,
+        function: str,
+        text: Callable[[], bytes],
+        *,
+        before_hello: bool = False,
+        on_complete: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Queue a frame; that it is lost shows nowhere: see `Httpd.queue_work`."""
+        if self.is_connected:
+            this = Pointer(self)
+            self._device.httpd.queue_work(
+                _Work(self._device, this, self.fd, function, text, before_hello, on_complete)
+            )
+
     def send_text(
         self,
         text: bytes,
@@ -125,29 +140,10 @@ class ServerConnection(HeapObject):
         before_hello: bool = False,
         on_complete: Callable[[bool], None] | None = None,
     ) -> None:
-        """Queue a text frame; that it is lost shows nowhere: see `Httpd.queue_work`."""
-        self._queue("async_send_text", lambda: text, before_hello, on_complete)
-
-    def send_time(self) -> None:
-        """Queue a `client/time`; its text is made as late as it can be, by the work itself."""
-        micros = self._device.micros
-        self._queue(
-            "async_send_time_text",
-            lambda: messages.message("client/time", client_transmitted=micros()),
+        """Queue a text whose words are known."""
+        self.send(
+            "async_send_text", lambda: text, before_hello=before_hello, on_complete=on_complete
         )
-
-    def _queue(
-        self,
-        function: str,
-        text: Callable[[], bytes],
-        before_hello: bool = False,
-        on_complete: Callable[[bool], None] | None = None,
-    ) -> None:
-        if self.is_connected:
-            this = Pointer(self)
-            self._device.httpd.queue_work(
-                _Work(self._device, this, self.fd, function, text, before_hello, on_complete)
-            )
 
     def wrapped(self, text: bytes) -> tuple[int, bytes]:
         """Opcode and payload of the frame that carries `text`: sealed once there is a seal."""

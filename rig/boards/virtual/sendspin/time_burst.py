@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rig.boards.virtual.sendspin.connection import ServerConnection
+from rig.boards.virtual.sendspin.messages import message
 
 if TYPE_CHECKING:
     from rig.boards.virtual.sendspin.client import Client
@@ -43,7 +44,10 @@ class TimeBurst:
                 self._device.log("W", "time_burst", text)
                 self._next(connection, now_ms)
             return
-        connection.send_time()
+        micros = self._device.micros
+        connection.send(
+            "async_send_time_text", lambda: message("client/time", client_transmitted=micros())
+        )
         connection.pending_time = True
         self._sent_ms = now_ms
 

@@ -31,12 +31,11 @@ class Version:
     """The HTTP session owns its connection; before, the manager alone did."""
     hello_gate: bool
     """What is neither hello nor goodbye is dropped until the hello went out."""
-    close_marks: bool
-    """The close callback marks the connection closed; before, only the main loop noticed."""
     own_hello_timers: bool
     """A hello timer for each connection; before, one for all."""
     nursery: bool
-    """A connection is taken over once upgraded, and current once proven (two hellos)."""
+    """A connection is taken over once upgraded, and current once proven (two hellos). A close
+    marks it at once; before, only the main loop noticed."""
     hello_delay: float
     max_connections: int
     noise: bool = False
@@ -46,13 +45,11 @@ class Version:
 VERSIONS = {
     version.name: version
     for version in (
-        #                  work holds a              owned  gate   marks  timers nursery
-        Version("v0.5.0", WorkHolds.POINTER, False, False, False, False, False, 0.1, 2),
-        Version("pr57", WorkHolds.SOCKET, True, False, False, False, False, 0.1, 2),
-        Version("v0.6.1", WorkHolds.WEAK_REFERENCE, True, True, False, True, False, 0.1, 2),
-        Version("v0.7.0", WorkHolds.WEAK_REFERENCE, True, True, True, True, True, 0.0, 4),
-        Version(
-            "v0.9.3", WorkHolds.WEAK_REFERENCE, True, True, True, True, True, 0.0, 4, noise=True
-        ),
+        #                  work holds a              owned  gate   timers nursery
+        Version("v0.5.0", WorkHolds.POINTER, False, False, False, False, 0.1, 2),
+        Version("pr57", WorkHolds.SOCKET, True, False, False, False, 0.1, 2),
+        Version("v0.6.1", WorkHolds.WEAK_REFERENCE, True, True, True, False, 0.1, 2),
+        Version("v0.7.0", WorkHolds.WEAK_REFERENCE, True, True, True, True, 0.0, 4),
+        Version("v0.9.3", WorkHolds.WEAK_REFERENCE, True, True, True, True, 0.0, 4, noise=True),
     )
 }
