@@ -235,7 +235,7 @@ def _link(
         bauds=[port.baud, *slower],
         before="no-reset" if reset is not None else port.before,
         after=port.after,
-        stub=stub,
+        stub=stub and port.stub,
         connect_attempts=connect_attempts,
         owner_resets=reset is not None,
         owner_powers=power_cycle is not None,

@@ -26,7 +26,7 @@ class Port(Protocol):
 
     `url`: device path or pyserial URL. `chip`: refuse another one; None: any. `baud`: transfer
     rate. `before`, `after`: esptool's own words; `no-reset` where the port has no reset lines.
-    `mac`: refuse another board; None: any.
+    `mac`: refuse another board; None: any. `stub`: whether to use esptool's stub loader.
     """
 
     @property
@@ -41,6 +41,8 @@ class Port(Protocol):
     def after(self) -> str: ...
     @property
     def mac(self) -> str | None: ...
+    @property
+    def stub(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class SerialPort:
     before: str = "default-reset"
     after: str = "hard-reset"
     mac: str | None = None
+    stub: bool = True
 
 
 @dataclass(frozen=True, slots=True)

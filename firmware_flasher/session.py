@@ -24,6 +24,7 @@ from firmware_flasher.messages import (
     Done,
     Event,
     Link,
+    Log,
     Request,
     Resetting,
     Retrying,
@@ -38,8 +39,13 @@ ROM_BAUD = 115_200
 """The rate to synchronise at; the ROM finds it by itself (esptool, `ESP_ROM_BAUD`)."""
 
 MAX_ATTEMPTS = 4
+STUB_FAILURES = 2
+"""So often the stub loader may fail to start; then it is done without."""
 REAPPEAR_SECONDS = 10.0
 """How long a port may stay away after a reset: USB enumerates anew, an emulator starts anew."""
+
+READ_SECONDS = 3.0
+"""For what esptool waits without a limit of its own: the first word of a stub (it may hang)."""
 
 _LOOK_AGAIN = 0.05
 _AWAY = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.ECONNREFUSED)
@@ -64,6 +70,8 @@ class Session:
         self._ask_reset = ask_reset
         self._logger = EventLogger(emit)
         self._baud = ROM_BAUD
+        self._stubs = 0
+        """How often the stub loader did not start."""
         self._state = State()
         self._operations = Operations(self._state, emit, self._logger)
 
@@ -85,6 +93,7 @@ class Session:
                 data = self._attempt(request, attempt, baud)
             except FatalError as error:
                 reason = str(error).partition("\n")[0]
+                self._blame_the_stub(reason)
                 if not self._worth_another(link, attempt, reason):
                     raise
                 following = link.bauds[min(attempt + 1, len(link.bauds)) - 1]
@@ -97,9 +106,22 @@ class Session:
         """Whether another attempt may mend it."""
         if attempt == MAX_ATTEMPTS or self.step == "open" or is_vanished(reason, None):
             return False
+        if self.step == "stub":
+            return True
         if self.step == "connect":  # esptool has reset it several times, where it can
             return attempt == 1 and (link.owner_resets or link.owner_powers)
         return is_noise(reason)
+
+    def _blame_the_stub(self, reason: str) -> None:
+        """Go on without it where it does not start: some emulators run no code but the flash's.
+
+        It may have been the cable, too: what breaks on the way gets a second try.
+        """
+        if self.step != "stub" or self._stubs >= STUB_FAILURES:
+            return
+        self._stubs = self._stubs + 1 if is_noise(reason) else STUB_FAILURES
+        if self._stubs == STUB_FAILURES:
+            self._emit(Log("the stub loader does not start; the ROM's is slower", "warning"))
 
     def _done(self, data: bytes, retries: int) -> Done:
         states = list(self._state.finished.values())
@@ -184,7 +206,9 @@ class Session:
     def _open(self, url: str, back_by: float) -> Any:
         while True:
             try:
-                return serial.serial_for_url(url, baudrate=ROM_BAUD, exclusive=True)
+                return serial.serial_for_url(
+                    url, baudrate=ROM_BAUD, timeout=READ_SECONDS, exclusive=True
+                )
             except ValueError as error:  # an URL that pyserial cannot read
                 raise Refused("port", f"port {url}: {error}") from error
             except OSError as error:
@@ -208,7 +232,7 @@ class Session:
                 self._state.info,
                 description=esp.get_chip_description(),
                 revision=f"v{revision // 100}.{revision % 100}",
-                mac=":".join(f"{byte:02x}" for byte in esp.read_mac("BASE_MAC")),
+                mac=_mac(esp),
             )
         self._emit(ChipFound(self._state.info))
         if wanted is not None and wanted != found and not force:
@@ -227,7 +251,7 @@ class Session:
     def _prepare(self, esp: Any, link: Link, baud: int) -> Any:
         """The stub loader and the transfer rate, the flash chip attached and its size known."""
         self._state.step = "stub"
-        if link.stub:
+        if link.stub and self._stubs < STUB_FAILURES:
             esp = cmds.run_stub(esp)
             esp.WRITE_FLASH_ATTEMPTS = 1
         if baud != esp.get_baud() and (esp.IS_STUB or baud > ROM_BAUD):
@@ -241,6 +265,12 @@ class Session:
         if esp.IS_STUB:
             self._emit(StubRunning(self._baud))
         return esp
+
+
+def _mac(esp: Any) -> str:
+    """As it says; nothing where it has none of its own: an emulator's eFuses are often blank."""
+    mac = bytes(esp.read_mac("BASE_MAC"))
+    return ":".join(f"{byte:02x}" for byte in mac) if 0 < sum(mac) < 255 * len(mac) else ""
 
 
 def _is_away(error: OSError) -> bool:

@@ -49,6 +49,8 @@ class FlashPort:
     after: str = "hard-reset"
     mac: str | None = None
     """Refuse any other board on this port, before anything is written."""
+    stub: bool = True
+    """Whether to use esptool's stub loader."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ def remember(key: str, identity: Identity) -> None:
         with _turn(path.with_suffix(".lock")):
             known = remembered()
             known[key] = _joined(known.get(key), identity)
-            for other in [at for at, one in known.items() if one.mac == identity.mac and at != key]:
+            mac = identity.mac  # unknown in secure download mode, and of most emulators
+            for other in [at for at, one in known.items() if mac and one.mac == mac and at != key]:
                 del known[other]  # it was there before: a chip is in one place
             part = path.with_suffix(".part")
             part.write_bytes(msgspec.json.encode(known))

@@ -43,6 +43,8 @@ class PlainSettings:
     flash: str = "none"
     """Port to flash it by, or `none`: it carries its firmware already."""
     flash_baud: int = 921_600
+    flash_stub: bool = True
+    """Whether to flash by esptool's stub loader; without it by the ROM's, which is slower."""
     firmware: Path | None = None
     """The bundle that a run flashes unless told otherwise."""
     chip: str | None = None
@@ -161,13 +163,14 @@ class PlainBoard:
     def flash_port(self) -> FlashPort | None:
         """The port; without reset lines where it has none or a command does the reset."""
         port, chip, baud = self.settings.flash, self.settings.chip, self.settings.flash_baud
+        stub = self.settings.flash_stub
         if port == "none":
             return None
         by_esptool = self.settings.reset in ("lines", "none") and self.settings.pins.usual
         if by_esptool and has_lines(port):
             before = "usb-reset" if self.settings.pins.usb_jtag else "default-reset"
-            return FlashPort(port, chip, baud, before=before)
-        return FlashPort(port, chip, baud, before="no-reset", after="no-reset")
+            return FlashPort(port, chip, baud, before=before, stub=stub)
+        return FlashPort(port, chip, baud, before="no-reset", after="no-reset", stub=stub)
 
     @property
     def address(self) -> Address | None:

@@ -33,6 +33,7 @@ class SerialSettings:
     """A device path or pyserial URL; instead of the other three."""
     console_baud: int = 115_200
     flash_baud: int = 921_600
+    flash_stub: bool = True
     address: str | None = None
     dials: str | None = None
     firmware: Path | None = None
@@ -63,6 +64,7 @@ class SerialSettings:
             dials=self.dials,
             flash=port,
             flash_baud=self.flash_baud,
+            flash_stub=self.flash_stub,
             firmware=self.firmware,
             chip=self.chip,
             reset=self.reset,

@@ -293,7 +293,7 @@ def _filled(row: Row, port: FoundPort | None, identity: Identity | None, holder:
     return replace(
         row,
         usb=port.usb if port else None,
-        mac=identity.mac if identity else None,
+        mac=(identity.mac or None) if identity else None,
         adapter=port.bridge if port else None,
         holder=holder,
         chip=identity.chip if identity else None,

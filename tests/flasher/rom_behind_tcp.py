@@ -3,19 +3,23 @@
 The loader is the virtual board's model (a C3's). An ESP32's differs in what matters to esptool: it
 does not know GET_SECURITY_INFO, tells itself by a word of its ROM, and has its eFuses, RAM and SPI
 controller at other addresses (esptool's `targets/esp32.py`).
+
+`Odd`: what emulators leave out, and do.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rig.boards.virtual.flash import NorFlash
 from rig.boards.virtual.registers import SPI, Registers
-from rig.boards.virtual.rom import Loader
+from rig.boards.virtual.rom import CommandError, Leave, Loader
 
 MAC = bytes.fromhex("240ac4a1b2c3")
 _SPI = 0x3FF42000
@@ -32,11 +36,48 @@ _FIXED = {
 }
 
 
-class Esp32Registers(Registers):
+@dataclass(frozen=True)
+class Odd:
+    """In what an emulated chip is less than a real one."""
+
+    stub: str = "starts"
+    """`starts`; `hangs`: the chip says nothing any more; `refused`: the ROM loads nothing."""
+    blank: bool = False
+    """No eFuses: a MAC of zeros."""
+    flash_id: bool = True
+    """Whether the flash says who it is; else the bus reads ones."""
+    away: float | None = None
+    """A reset ends the connection, and its port is away for so many seconds. None: it stays."""
+
+
+ORDINARY = Odd()
+
+
+class C3Registers(Registers):
+    """A C3's, with or without eFuses and a flash that says who it is."""
+
+    odd = ORDINARY
+
+    def read(self, address: int) -> int:
+        """The word there."""
+        fuses = range(0x60008800, 0x60008A00), range(0x3FF5A000, 0x3FF5A100)
+        blank = self.odd.blank and any(address in bank for bank in fuses)
+        return 0 if blank else super().read(address)
+
+    def _run_spi_command(self) -> None:
+        there = self.attached
+        self.attached = there and (self.odd.flash_id or self.read(SPI + 0x20) & 0xFF != 0x9F)
+        super()._run_spi_command()
+        self.attached = there
+
+
+class Esp32Registers(C3Registers):
     """An ESP32's addresses."""
 
     def read(self, address: int) -> int:
         """The word there."""
+        if self.odd.blank and 0x3FF5A000 <= address < 0x3FF5A100:
+            return 0
         return _FIXED[address] if address in _FIXED else super().read(_there(address))
 
     def write(self, address: int, value: int, mask: int = 0xFFFFFFFF) -> None:
@@ -63,7 +104,24 @@ def _there(address: int) -> int:
     return SPI + 0x58 + offset - 0x80 if 0x80 <= offset < 0xC0 else address
 
 
-class Esp32Loader(Loader):
+class C3Loader(Loader):
+    """A C3's mask ROM; what it does with a stub is the emulator's."""
+
+    odd = ORDINARY
+
+    async def _mem_begin(self, data: bytes) -> tuple[int, bytes]:
+        if self.odd.stub == "refused":
+            raise CommandError(0x05, 0x05)
+        return await super()._mem_begin(data)
+
+    async def _mem_end(self, data: bytes) -> Leave | None:
+        if self.odd.stub == "starts":
+            return await super()._mem_end(data)
+        await self._reply(0x06, 0)
+        return Leave.CRASHED
+
+
+class Esp32Loader(C3Loader):
     """An ESP32's mask ROM."""
 
     def __init__(self, *arguments: object) -> None:
@@ -90,13 +148,15 @@ class _Wire:
 class RomBehindTcp:
     """The chip in its loader; `url` is its port. A context manager; it lives in a thread."""
 
-    def __init__(self, flash: Path, size: int, *, esp32: bool) -> None:
+    def __init__(self, flash: Path, size: int, *, esp32: bool, odd: Odd = ORDINARY) -> None:
         self.flash = flash
         self.url = ""
+        self._odd = odd
+        self._port = 0
         self.downloads = 0
         """How often it was reset into its loader."""
         self._size = size
-        self._kinds = (Esp32Registers, Esp32Loader) if esp32 else (Registers, Loader)
+        self._kinds = (Esp32Registers, Esp32Loader) if esp32 else (C3Registers, C3Loader)
         self._ready = threading.Event()
 
     async def reset(self, *, download: bool = False) -> None:
@@ -104,25 +164,41 @@ class RomBehindTcp:
         if download:
             self.downloads += 1
             done = threading.Event()
-            self._loop.call_soon_threadsafe(self._restart, done)
+            restart = self._restart(done)
+            asyncio.run_coroutine_threadsafe(restart, self._loop)
             await asyncio.to_thread(done.wait, 5)
 
-    def _restart(self, done: threading.Event) -> None:
+    async def _restart(self, done: threading.Event) -> None:
+        """As a command does it that starts the machine anew: it does not wait for its port."""
         self._loader.cancel()
         self._wire.inbox = asyncio.Queue()
+        if self._odd.away is not None:
+            self._server.close()
+            if self._wire.writer is not None:
+                self._wire.writer.transport.abort()
+            done.set()
+            await asyncio.sleep(self._odd.away)
+            await self._listen()
         self._start()
         done.set()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._client, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     def _start(self) -> None:
         self._registers.reset()
         loader = self._kinds[1](self._wire, self._chip, self._registers)
+        loader.odd = self._odd
         self._loader = asyncio.ensure_future(loader.serve())
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._wire.writer = writer
-        while data := await reader.read(65536):
-            self._wire.inbox.put_nowait(data)
-        self._wire.writer = None
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                self._wire.inbox.put_nowait(data)
+        if self._wire.writer is writer:
+            self._wire.writer = None
         writer.close()
 
     async def _live(self) -> None:
@@ -131,12 +207,13 @@ class RomBehindTcp:
         self._wire = _Wire()
         with NorFlash(self.flash, self._size) as self._chip:
             self._registers = self._kinds[0](MAC, self._chip, lambda: None)
+            self._registers.odd = self._odd
             self._start()
-            server = await asyncio.start_server(self._client, "127.0.0.1", 0)
-            self.url = f"socket://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            await self._listen()
+            self.url = f"socket://127.0.0.1:{self._port}"
             self._ready.set()
             await self._end.wait()
-            server.close()
+            self._server.close()
             self._loader.cancel()
 
     @contextmanager

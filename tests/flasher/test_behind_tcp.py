@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from firmware_flasher import errors
 from firmware_flasher.flasher import chip_info, erase_flash, flash, read_flash
 from firmware_flasher.loading import load_bundle
+from firmware_flasher.messages import Event, Log
 from firmware_flasher.port import SerialPort
-from tests.flasher.rom_behind_tcp import RomBehindTcp
+from tests.flasher.rom_behind_tcp import Odd, RomBehindTcp
 
 pytestmark = pytest.mark.anyio
 MIB = 1 << 20
@@ -60,6 +62,43 @@ async def test_an_esp32_is_read_and_erased_behind_tcp(tmp_path: Path) -> None:
     assert (info.chip, info.mac, info.revision) == ("esp32", "24:0a:c4:a1:b2:c3", "v3.0")
     assert data == bytes(range(256)) * 0x30
     assert (tmp_path / "flash.bin").read_bytes()[0x1000:0x2001] == b"\xff" * 0x1000 + b"\0"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(Odd(stub="refused", blank=True, flash_id=False, away=0.3), id="refused"),
+        pytest.param(Odd(stub="hangs"), id="hangs", marks=pytest.mark.long),  # twice for 3 s
+    ],
+)
+async def test_an_emulator_that_runs_no_stub_is_flashed_by_the_rom_alone(
+    tmp_path: Path, build: Build, odd: Odd
+) -> None:
+    bundle = load_bundle(build(chip="esp32", chip_id=0, bootloader=0x1000))
+    heard: list[Event] = []
+    with RomBehindTcp(tmp_path / "flash.bin", 4 * MIB, esp32=True, odd=odd).alive() as rom:
+        result = await flash(
+            bundle, port_of(rom), reset=rom.reset, memory=tmp_path / "memory", on_event=heard.append
+        )
+        attempts = rom.downloads
+
+        plain = replace(port_of(rom), stub=False)
+        again = await flash(bundle, plain, reset=rom.reset, memory=tmp_path / "memory")
+        table = await read_flash(plain, offset=0x8000, size=0x40, reset=rom.reset)
+        await erase_flash(plain, offset=0x8000, size=0x1000, reset=rom.reset)
+
+        once_each = rom.downloads - attempts
+        content = rom.flash.read_bytes()
+    assert (result.verified, again.skipped, again.sent) == (3, 3, 0)
+    assert any("the stub loader does not start" in e.text for e in heard if isinstance(e, Log))
+    assert attempts == (2 if odd.stub == "refused" else 3)
+    assert once_each == 3
+    assert table == next(r.data[:0x40] for r in bundle.regions if r.offset == 0x8000)
+    assert content[0x8000:0x9000] == b"\xff" * 0x1000
+    assert content[0x10000 : bundle.regions[-1].end] == bundle.regions[-1].data
+    # A MAC of zeros is none: two emulated boards are not taken for one.
+    assert (result.chip.mac == "") is odd.blank
+    assert (tmp_path / "memory").exists() is not odd.blank
 
 
 async def test_a_bundle_for_more_flash_than_there_is_touches_nothing(
