@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
+    import serial
+
     from rig.boards.wifi_credentials import Provision
 
 
@@ -132,6 +134,14 @@ class Pluggable(Protocol):
     async def unplug(self) -> bool:
         """Take its power away, free all it holds; False: it was unplugged already."""
         ...
+
+
+@runtime_checkable
+class Lined(Protocol):
+    """A board that is reset by the lines of a port; its console may be on that port, too."""
+
+    console_port: Callable[[], serial.SerialBase | None] | None
+    """The open port of its console (`Capture.port`), set by whoever has it open. None: nobody."""
 
 
 @runtime_checkable

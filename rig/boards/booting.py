@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.boards.base import Address, Board, Dialler, Findable, console_asserted
+from rig.boards.base import Address, Board, Dialler, Findable, Lined, console_asserted
 from rig.boards.download_mode import InDownloadMode, stuck, waits_for_loader, ways_out
 from rig.boards.flashing import power_cycle
 from rig.console.capture import Capture
@@ -106,6 +106,8 @@ async def attach_console(
     async with contextlib.AsyncExitStack() as stack:
         console = await _entered(stack, capture, patience=LATE_SECONDS if _is_log(url) else 0.0)
         board.console_writer = console.write
+        if isinstance(board, Lined):
+            board.console_port = console.port
         try:
             yield console
         except NotBooted as error:
@@ -117,6 +119,8 @@ async def attach_console(
             ) from error
         finally:
             board.console_writer = None
+            if isinstance(board, Lined):
+                board.console_port = None
 
 
 async def boot_board(

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlsplit
 
 from rig.boards import nearest
@@ -26,6 +26,9 @@ from rig.boards.power import OFF_SECONDS, Power, switch
 from rig.boards.serial_lines import USUAL_PINS, Pins, reset_by_lines, type_on
 from rig.boards.wifi_credentials import USUAL, Provision
 from rig.errors import BenchError, BoardError
+
+if TYPE_CHECKING:
+    import serial
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class PlainBoard:
         self.name = name
         self.settings = settings
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
+        self.console_port: Callable[[], serial.SerialBase | None] | None = None
 
     @property
     def console_url(self) -> str | None:
@@ -273,9 +277,16 @@ class PlainBoard:
                 download=download,
                 pins=self.settings.pins,
                 usb_jtag=self.usb_jtag,
+                port=self._open_port(),
             )
         else:
             await run_command(self.name, "reset", how.run if isinstance(how, Run) else how)
+
+    def _open_port(self) -> serial.SerialBase | None:
+        """The port with its lines, where its console holds it: a serial server has one client."""
+        if self.console_port is None or self.console_url != self._lines_port():
+            return None
+        return self.console_port()
 
     @property
     def provision(self) -> Provision:

@@ -31,7 +31,9 @@ def refused(url: str, error: Exception, what: str = "port") -> BoardError:
             f"cannot open the {what} {url}: busy: {who} has it open",
             hint="end that program (a serial monitor, another flasher), or wait for it",
         )
-    if number in _UNREACHED:
+    if url.startswith("rfc2217://") and number is None:
+        hint = "a serial server has room for one client: is a monitor attached to it elsewhere?"
+    elif number in _UNREACHED:
         hint = "is the serial server running, and host and port right?"
     elif number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         hint = "is the board plugged in? `rig boards` lists what is there"

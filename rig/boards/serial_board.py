@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rig.boards.base import FlashPort, Identity
 from rig.boards.commands import Run
@@ -20,6 +20,9 @@ from rig.boards.power import OFF_SECONDS, Power, switch
 from rig.boards.serial_lines import USUAL_PINS, Pins
 from rig.boards.wifi_credentials import USUAL, Provision
 from rig.errors import BenchError, BoardError
+
+if TYPE_CHECKING:
+    from serial import SerialBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class SerialBoard(PlainBoard):
         self.name = name
         self.wanted = settings
         self.console_writer: Callable[[bytes], Awaitable[None]] | None = None
+        self.console_port: Callable[[], SerialBase | None] | None = None
         self._entered: FoundPort | None = None
         """Where it was found when it was entered: it stays there, whoever turns out to be there."""
 

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import serial
 from esp_pylib.serial_reset import execute_custom_reset, parse_custom_reset_sequence
@@ -120,13 +121,22 @@ def _open(url: str, baud: int = 115_200) -> serial.Serial:
 
 
 async def reset_by_lines(
-    url: str, *, download: bool = False, pins: Pins = USUAL_PINS, usb_jtag: bool = False
+    url: str,
+    *,
+    download: bool = False,
+    pins: Pins = USUAL_PINS,
+    usb_jtag: bool = False,
+    port: serial.SerialBase | None = None,
 ) -> None:
-    """Reset the board on this port, into download mode on request. Raises `BoardError`."""
-    port = await asyncio.to_thread(_open, url)
+    """Reset the board on this port, into download mode on request. Raises `BoardError`.
+
+    `port`: it is open already, and stays so.
+    """
+    opened = None if port is not None else await asyncio.to_thread(_open, url)
+    lines: Any = port if port is not None else opened
     steps = sequence(pins, download=download, usb_jtag=usb_jtag)
     try:
-        await asyncio.to_thread(execute_custom_reset, port, steps)
+        await asyncio.to_thread(execute_custom_reset, lines, steps)
     except (OSError, NotImplementedError) as error:
         if not isinstance(error, NotImplementedError) and _went_with_the_reset(url):
             return  # USB inside the chip: the port leaves the bus with the chip's reset
@@ -135,8 +145,9 @@ async def reset_by_lines(
             hint="give its bench table a reset command, or reset = 'none'",
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(port.close)
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(opened.close)
 
 
 def _went_with_the_reset(url: str) -> bool:

@@ -17,14 +17,17 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rig.console.parser import ConsoleParser
 from rig.console.serial_log import SerialLog, log_path
-from rig.console.sources import CHUNK, Source, SourceGone, open_source
+from rig.console.sources import CHUNK, Source, SourceGone, UrlSource, open_source
 from rig.errors import BoardError, RigError
 from rig.history import Event, now_ns
 from rig.history.events import ConsoleGap
+
+if TYPE_CHECKING:
+    from serial import SerialBase
 
 Sink = Callable[[Event], object]
 """Where events go: `HistoryStore.append`, or anything else that takes one."""
@@ -124,6 +127,13 @@ class Capture:
             error = failed.exception()
             if error is not None and kind is None:
                 raise error
+
+    def port(self) -> SerialBase | None:
+        """pyserial's port where it reads one by URL (`rfc2217://`); None for all others.
+
+        Whoever wants its lines must use this one: a serial server has room for one client.
+        """
+        return self._source.port if isinstance(self._source, UrlSource) else None
 
     async def failed(self) -> None:
         """Wait until the sink or the disk fails, and raise that error. Otherwise never returns."""

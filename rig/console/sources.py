@@ -150,6 +150,11 @@ class UrlSource:
         port.open()
         self._port = port
 
+    @property
+    def port(self) -> serial.SerialBase:
+        """pyserial's own, with its lines."""
+        return self._port
+
     def fileno(self) -> None:
         return None
 

@@ -1,7 +1,4 @@
-"""A console behind a real RFC 2217 server: pyserial's own `PortManager`, over a pty.
-
-A pty has no modem lines: `Lines` is pyserial's port that notes them instead of setting them.
-"""
+"""A console behind a real RFC 2217 server: pyserial's own `PortManager`, over a pty."""
 
 from __future__ import annotations
 
@@ -9,20 +6,17 @@ import asyncio
 import os
 import pty
 import random
-import socket
 import termios
-import threading
 import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-import serial
-import serial.rfc2217
 
 from rig.boards.serial_lines import reset_by_lines
 from rig.console.capture import Capture
 from rig.history.events import ConsoleGap
+from tests.rfc2217_server import Server
 
 if TYPE_CHECKING:
     from tests.console.conftest import Heard
@@ -31,95 +25,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.filterwarnings("ignore:set(Daemon|Name):DeprecationWarning"),  # pyserial's own
 ]
-
-
-class Lines(serial.Serial):
-    """Notes each state of DTR and RTS; the pty under it has neither."""
-
-    states: list[tuple[bool, bool]]
-
-    def _update_dtr_state(self) -> None:
-        self._note()
-
-    def _update_rts_state(self) -> None:
-        self._note()
-
-    def _note(self) -> None:
-        if self.is_open:
-            self.states.append((self._dtr_state, self._rts_state))
-
-    cts = dsr = ri = cd = False
-
-
-class Server:
-    """Serves one port to one client at a time, as pyserial's example server does."""
-
-    def __init__(self) -> None:
-        self.board, self._slave = pty.openpty()
-        tty.setraw(self._slave)
-        self.port = Lines()
-        self.port.states = []
-        self.port.port = os.ttyname(self._slave)
-        self.port.timeout = 0.02
-        self.port.open()
-        self.port.states.clear()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"rfc2217://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._client: socket.socket | None = None
-        self._over = False
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._client = client
-            manager = serial.rfc2217.PortManager(self.port, _Connection(client))
-            reader = threading.Thread(target=self._read, args=(client, manager), daemon=True)
-            reader.start()
-            try:
-                while data := client.recv(4096):
-                    self.port.write(b"".join(manager.filter(data)))
-            except OSError:
-                pass
-            client.close()
-            reader.join()
-
-    def _read(self, client: socket.socket, manager: serial.rfc2217.PortManager) -> None:
-        try:
-            while client.fileno() >= 0:
-                if data := self.port.read(self.port.in_waiting or 1):
-                    client.sendall(b"".join(manager.escape(data)))
-        except (OSError, serial.SerialException):
-            return
-
-    def hang_up(self) -> None:
-        """As a server does that is started anew."""
-        assert self._client is not None
-        self._client.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        if self._client is not None and self._client.fileno() >= 0:
-            self._client.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
-        self.port.close()
-        os.close(self.board)
-        os.close(self._slave)
-
-
-class _Connection:
-    """What `PortManager` answers through."""
-
-    def __init__(self, client: socket.socket) -> None:
-        self._client = client
-
-    def write(self, data: bytes) -> None:
-        self._client.sendall(data)
 
 
 @pytest.fixture
