@@ -21,6 +21,7 @@ from rig.boards.home import state_folder
 from rig.campaign.judge import HISTORY_FILE
 from rig.campaign.runner import new_out
 from rig.campaign.session import Session
+from rig.commands.desk import Desk, stdin
 from rig.commands.options import bench_option, complete_board, holding, wait_option
 from rig.console.printable import printable
 from rig.errors import BenchError
@@ -94,7 +95,9 @@ def command(
 ) -> None:
     """Serve each BOARD as its real server would, and show live what crosses the link.
 
-    Several boards play in one group. The firmware on them stays unless one is named. The whole is
+    Several boards play in one group. While it runs, type play, pause, next, volume N, leave BOARD
+    or join BOARD; a board's own controller is heeded too. The firmware stays unless one is named.
+    The whole is
     kept in a history a board, which `rig wire`, `rig verdict` and `rig triage` read. Who the server
     is, and what it is paired with, is kept for each bench file, readable by its owner alone.
     """
@@ -149,11 +152,20 @@ async def _serve(
             sessions.append(session)
         async with ReferenceServer(*links, vault=vault) as server:
             await _until(left, _perform(server, programme))
+            typed = asyncio.create_task(_typed(server, left))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(programme.seconds):
                     await left.wait()
+            typed.cancel()
+            await asyncio.gather(typed, return_exceptions=True)
         for session in sessions:
             session.outcome = "done"
+
+
+async def _typed(server: ReferenceServer, left: asyncio.Event) -> None:
+    """Do what is typed, where there is a stdin."""
+    if not left.is_set() and (fd := stdin()) is not None:
+        await Desk(server, left).listen(fd)
 
 
 async def _until(left: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -27,6 +27,10 @@ RATE = 20_000.0
 """Bytes a second under `trickle`: a tenth of what PCM takes."""
 
 
+TALK_CHECKS = ("media_well_formed", "speaks_websocket", "messages_known", "controls_heeded")
+"""What a conversation is judged by beside what every scenario is."""
+
+
 @cache
 def _music() -> Tone:
     """Made once: it takes a tenth of a second."""
@@ -38,7 +42,13 @@ def _music() -> Tone:
     title="audio, volume, mute, metadata, pauses, group changes, while faults come and go",
     cycles=1,
     faults=(*ENDS, *LASTS),
-    checks=(*STANDARD_CHECKS, "media_well_formed", "speaks_websocket", "messages_known"),
+    checks=(
+        *STANDARD_CHECKS,
+        "media_well_formed",
+        "speaks_websocket",
+        "messages_known",
+        "controls_heeded",
+    ),
     required=(*REQUIRED_CHECKS, "served_again"),
     by_default=False,
     server="reference",
@@ -112,6 +122,7 @@ async def _talk_on(talk: _Talk) -> None:
         lambda: performer.rename(f"Room {rng.randrange(10)}"),
         lambda: talk.connection.ping(b"conversation"),
         performer.artwork,
+        performer.regroup,
         lambda: _pause(talk),
     )
     while not talk.connection.closed:

@@ -206,6 +206,8 @@ class Engine:
 
     def call[T](self, function: Callable[..., T], *args: Any, **named: Any) -> T:
         """Call `function` so that what is logged in it, and in what it starts, is this server's."""
+        if _speaking.get() is self:
+            return function(*args, **named)
         return self._context.run(function, *args, **named)
 
     def warned(self, text: str) -> None:

@@ -15,6 +15,7 @@ from rig.history.events import Frame
 from rig.protocol import messages
 from rig.protocol.payload import payload_of
 from rig.servers.audio import FRAME, RATE, Source
+from rig.servers.controls import Controls
 from rig.servers.engine import Engine, aiosendspin
 from rig.servers.line import Unable
 
@@ -61,6 +62,10 @@ class Performer(Protocol):
 
     def rename(self, name: str) -> None:
         """Rename its group."""
+        ...
+
+    async def regroup(self) -> None:
+        """Move the device to a group of its own; what played goes on there."""
         ...
 
     async def announce(self, *, playing: bool) -> None:
@@ -146,6 +151,7 @@ class ScriptedPerformer:
         self._payload = payload_of(hello)
         self._audio = _Background()
         self._streaming = False
+        self._groups = 1
 
     async def play(self, source: Source) -> None:
         """PCM, 48 kHz stereo. Raises `Unable` for a device that does not take it."""
@@ -185,7 +191,13 @@ class ScriptedPerformer:
             self._group("stopped")
 
     def _group(self, state: Literal["playing", "stopped"], name: str = "Rig") -> None:
-        self._connection.send("group/update", messages.group_update("rig", name, state))
+        group = f"rig-{self._groups}"
+        self._connection.send("group/update", messages.group_update(group, name, state))
+
+    async def regroup(self) -> None:
+        """group/update with another id."""
+        self._groups += 1
+        self._group("playing" if self._streaming else "stopped")
 
     def volume(self, level: int) -> None:
         """server/command volume."""
@@ -246,6 +258,10 @@ class ReferencePerformer:
         self._client = client
         self._audio = _Background()
         self._told_codecs = False
+        self._controls = Controls(engine, self)
+        self._source: Source | None = None
+        self._track = 1
+        self._told: dict[str, Any] = {"title": "Track", "artist": "", "seconds": 180}
 
     @property
     def _group(self) -> Any:
@@ -257,9 +273,29 @@ class ReferencePerformer:
         Raises `Unable` where the first device takes nothing that can be encoded here.
         """
         self._check_codecs()
+        self._source = source
+        self._controls.attach(self._group)
         await self._audio.end()
         stream = self._engine.call(self._group.start_stream)
         self._audio.begin(self._engine.task(_feed(stream, source)))
+
+    async def resume(self) -> None:
+        """Play what was played last, if anything."""
+        if self._source is not None:
+            await self.play(self._source)
+
+    async def skip(self, tracks: int) -> None:
+        """Play from its beginning what is told to be another track."""
+        self._track = max(1, self._track + tracks)
+        title = str(self._told["title"]).split(" #")[0]
+        self.metadata(f"{title} #{self._track}", self._told["artist"])
+        await self.resume()
+
+    async def regroup(self) -> None:
+        """Out of its group, into one of its own; what played goes on there."""
+        await self._audio.end()
+        await self._run(self._group.remove_client(self._client))
+        await self.resume()
 
     def _check_codecs(self) -> None:
         """A codec that is missing here is told, before another one is taken in its place."""
@@ -305,6 +341,7 @@ class ReferencePerformer:
 
     def metadata(self, title: str, artist: str, *, seconds: int = 180) -> None:
         """To every device of the group that shows any."""
+        self._told = {"title": title, "artist": artist, "seconds": seconds}
         state = aiosendspin("server.roles.metadata.state")
         told = state.Metadata(
             title=title,
@@ -336,7 +373,8 @@ class ReferencePerformer:
         self._engine.call(self._group.set_group_name, name)
 
     def close(self) -> None:
-        """Feed no more."""
+        """Feed no more, and heed no controller."""
+        self._controls.detach()
         self._audio.cancel()
 
     def _with_role(self, family: str, act: Callable[[Any], object]) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from rig.errors import ServerError
 from rig.history import Entry, Event
+from rig.history.events import Frame
+from rig.protocol import generation_of
+from rig.protocol.payload import payload_of
 from rig.servers.engine import Clock, Engine, aiosendspin
 from rig.servers.line import Front, Relayed
 from rig.servers.performing import ReferencePerformer
@@ -66,6 +70,8 @@ class ReferenceServer:
         self._stirred = asyncio.Event()
         self._performer: ReferencePerformer | None = None
         self._receiving: list[asyncio.Task[None]] = []
+        self._boards: dict[str, str] = {}
+        """client_id by board."""
 
     def _record(self, event: Event) -> int:
         """What the server says goes into the history of each board: it does not say of whom."""
@@ -76,7 +82,7 @@ class ReferenceServer:
         self._engine.start(self._clock)
         self._server.add_event_listener(self._stir)
         for link in self.links:
-            link.on_relay = self._joined
+            link.on_relay = partial(self._joined, link)
             if link.inbound:
                 port = await self._engine.listen()
                 self._receiving.append(asyncio.create_task(self._receive(link, port)))
@@ -95,7 +101,7 @@ class ReferenceServer:
             except ServerError:
                 continue  # it has not dialled yet
             door.gate.open()
-            self._joined(relay)
+            self._joined(link, relay)
             relay.start()
 
     @property
@@ -119,12 +125,15 @@ class ReferenceServer:
     def _stir(self, *_of: object) -> None:
         self._stirred.set()
 
-    def _joined(self, relay: Relayed) -> None:
+    def _joined(self, link: Front, relay: Relayed) -> None:
         unsealed = Unsealed(relay.wire, self._stir)
         self._engine.unsealed = [*self._engine.unsealed[-MOST_HEARD:], unsealed]
 
         def happened(entry: Entry) -> None:
             unsealed.take(entry)
+            event = entry.event
+            if isinstance(event, Frame) and generation_of(event.type) is not None:
+                self._boards[link.board] = str(payload_of(event).get("client_id"))
             self._stir()
 
         relay.wire.on_event = happened
@@ -180,6 +189,34 @@ class ReferenceServer:
         first, *more = self._clients()
         for client in more:
             await self._engine.task(first.group.add_client(client))
+
+    async def leave(self, board: str) -> None:
+        """Take a device out of the group that plays, into one of its own. Raises `ServerError`."""
+        client = self._of(board)
+        await self._engine.task(client.group.remove_client(client))
+
+    async def join(self, board: str) -> None:
+        """Put a device into the group of the first one, whatever plays. Raises `ServerError`."""
+        client = self._of(board)
+        others = [each for each in self._clients() if each is not client]
+        if others:
+            await self._engine.task(others[0].group.add_client(client))
+
+    def groups(self) -> list[list[str]]:
+        """Which boards are together, by their names."""
+        names = {client: board for board, client in self._boards.items()}
+        found: dict[str, list[str]] = {}
+        for client in self._clients():
+            board = names.get(str(client.client_id), str(client.client_id))
+            found.setdefault(client.group.group_id, []).append(board)
+        return list(found.values())
+
+    def _of(self, board: str) -> Any:
+        for client in self._clients():
+            if str(client.client_id) == self._boards.get(board):
+                return client
+        known = ", ".join(link.board for link in self.links)
+        raise ServerError(f"no board '{board}' is connected", hint=f"one of {known}")
 
     def _clients(self) -> list[Any]:
         return list(self._server.connected_clients) if self._server is not None else []

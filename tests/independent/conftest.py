@@ -30,23 +30,32 @@ def anyio_backend() -> str:
 class Device:
     """aiosendspin's player: one client that serves each server its listener lets in."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, controller: bool = False, shows: bool = False) -> None:
         self.address = Address("127.0.0.1", port)
         form = SupportedAudioFormat(AudioCodec.PCM, channels=2, sample_rate=48_000, bit_depth=16)
         self.client = SendspinClient(
             Identity.generate(),
             "aiosendspin's player",
-            [Roles.PLAYER],
+            [Roles.PLAYER, *([Roles.CONTROLLER, Roles.METADATA] if controller else [])],
             pairing_store=InMemoryClientPairingStore(),
-            pairing_support=PairingSupport(pairing_code_display=self._show),
+            pairing_support=PairingSupport(pairing_code_display=self._show if shows else None),
             player_support=ClientHelloPlayerSupport([form], buffer_capacity=1_000_000),
             state_supported_commands=[PlayerCommand.VOLUME],
         )
         self.heard: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue(100)
         """What its player was told to play."""
         self.client.add_audio_chunk_listener(self._chunk)
+        self.client.add_server_command_listener(self._command)
+        self.telling: set[asyncio.Task[None]] = set()
         self.shown: asyncio.Queue[str] = asyncio.Queue()
         """Pairing codes that it showed."""
+
+    def _command(self, payload: Any) -> None:
+        """What the library leaves to its embedder: apply the volume and say so."""
+        if payload.player is not None and payload.player.volume is not None:
+            volume = payload.player.volume
+            state = self.client.send_player_state(available=True, volume=volume, muted=False)
+            self.telling.add(asyncio.create_task(state))
 
     async def _show(self, code: str | None, *, grouped: str | None) -> None:
         if code is not None:
@@ -63,7 +72,7 @@ class Device:
 @pytest.fixture
 async def player(anyio_backend: str) -> Device:
     """It listens nowhere: it is there to dial."""
-    device = Device(0)
+    device = Device(0, shows=True)
     await device.client.set_unpaired_access(enabled=True)
     return device
 
