@@ -294,6 +294,21 @@ async def test_unplugging_what_is_not_plugged_in_does_nothing(plug_in):
     assert await plug_in().unplug() is False
 
 
+async def test_unplugging_lasts_until_its_process_has_ended(running):
+    board, _ = running
+    pid = (await board.status())["pid"]
+    assert await board.unplug()
+    assert memory_of(pid) == b""  # a process's memory goes before its locks do
+
+
+def memory_of(pid: int) -> bytes:
+    """The command line as it lies in the process's memory."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 async def test_the_flash_survives_unplugging(running, plug_in, port):
     board, _ = running
     assert await board.unplug()

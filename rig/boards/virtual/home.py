@@ -39,13 +39,17 @@ def open_in(home: Path, name: str) -> BinaryIO:
         ) from error
 
 
-def take_lock(home: Path) -> BinaryIO | None:
-    """Hold the home folder while it is open; None: another process does. Raises `BoardError`."""
-    lock = open_in(home, "lock")
+def take_lock(home: Path) -> int | None:
+    """Hold the home folder until this process has ended, and all that is its with it.
+
+    A descriptor; None: another process holds the folder. Raises `BoardError`.
+    """
+    with open_in(home, "lock") as file:
+        lock = os.dup(file.fileno())  # nobody closes this one
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
+        os.close(lock)
         return None
     return lock
 

@@ -248,10 +248,9 @@ def main(arguments: list[str], application: Application) -> int:
         return 0
     said: dict[str, Any] = {"busy": True}
     try:
-        if lock := take_lock(chosen.home):
-            with lock:
-                run = Process(chosen, application).run()
-                return asyncio.run(run, loop_factory=_new_loop)
+        if take_lock(chosen.home) is not None:
+            run = Process(chosen, application).run()
+            return asyncio.run(run, loop_factory=_new_loop)
         problem = BoardError(f"the virtual board in {chosen.home} is plugged in already")
     except BoardError as error:
         problem = error
