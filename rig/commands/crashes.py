@@ -12,8 +12,9 @@ from rich.markup import escape
 
 from rig.console.screen import Screen
 from rig.errors import BenchError
+from rig.triage.buckets import Bucket, Mark, Occurrence
 from rig.triage.decode import DecodedCrash
-from rig.triage.memory import Bucket, Mark, Memory, Occurrence, known_functions
+from rig.triage.memory import Memory, known_functions
 from rig.triage.summary import facts, headline, other_tasks
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

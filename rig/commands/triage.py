@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from io import BufferedReader
 from pathlib import Path
@@ -14,13 +14,14 @@ import click
 
 from rig.console.printable import printable
 from rig.errors import BenchError, RigError
+from rig.triage.ahead import Read, ReadAhead, processors, worth_it
 from rig.triage.decode import Decoder, Unwind
 from rig.triage.gdb import debugger
 from rig.triage.jsonl import Writer
 from rig.triage.logs import BLOCK, doubtful
 from rig.triage.memory import Memory
-from rig.triage.progress import Counted, reading
-from rig.triage.session import Session, Triaged
+from rig.triage.progress import Counted, reading, reading_all
+from rig.triage.session import Found, Session, Triaged
 from rig.triage.store import elf_files
 from rig.triage.summary import Summary
 
@@ -45,6 +46,13 @@ from rig.triage.summary import Summary
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a log on stdout.")
 @click.option("--memory/--no-memory", default=True, help="Remember the crashes (the default).")
 @click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    help="So many logs are read at once. By default as many as this machine has processors, "
+    "where the logs are long enough to be worth it.",
+)
+@click.option(
     "--check", is_flag=True, help="Exit 1 if there is a crash that is not marked expected."
 )
 def command(
@@ -54,6 +62,7 @@ def command(
     unwind: Unwind,
     as_json: bool,
     memory: bool,
+    jobs: int | None,
     check: bool,
 ) -> None:
     """Find the crashes in serial logs: what crashed, where in the source, whether it is known.
@@ -73,13 +82,25 @@ def command(
         )
     decoder = Decoder(elf_files(elfs), force=force, unwind=unwind)
     with ExitStack() as stack:
+        read = 0
+        jobs = jobs or (processors() if worth_it(logs) else 1)
+        ahead, done = None, None
+        if jobs > 1 and len(logs) > 1 and "-" not in logs:
+            ahead = stack.enter_context(
+                ReadAhead(logs, min(jobs, len(logs)), elfs, force=force, unwind=unwind)
+            )
+            done = stack.enter_context(reading_all(logs))
         session = Session(decoder, _memory(stack) if memory else None)
         summary = Summary()
-        read = 0
         for name in logs:
             try:
-                _triage(session, name, as_json, summary)
+                if ahead is None or (ready := ahead.take()) is None:
+                    _triage(session, name, as_json, summary)
+                else:
+                    _take(session, ready, name, as_json, summary)
                 read += 1
+                if done is not None:
+                    done(name)
             except BrokenPipeError:
                 raise
             except KeyboardInterrupt:
@@ -118,16 +139,30 @@ def _triage(session: Session, name: str, as_json: bool, summary: Summary) -> Non
         with reading(file, name) as progress:
             if progress is not None:
                 counted = cast(BinaryIO, Counted(file, progress))
-            found = session.triage(counted, name, live=piped)
-            if as_json:
-                with Writer(sys.stdout.buffer.write, name) as writer:
-                    for one in found:
-                        writer.add(one)
-                        if isinstance(one, Triaged):
-                            summary.count(one)
-                sys.stdout.buffer.flush()
-            else:
-                summary.file(name, found)
+            _tell(session.triage(counted, name, live=piped), name, as_json, summary)
+
+
+def _take(session: Session, ready: Read, name: str, as_json: bool, summary: Summary) -> None:
+    """The same of a log that another process has read."""
+    if ready.error is not None and not ready.begun:
+        raise ready.error
+    name = os.fsencode(name).decode("utf-8", "replace")
+    if ready.doubt:
+        _complain(f"{name} {ready.doubt}")
+    found = (one for held in ready.batches() for one in session.stored(held, name, ready.identity))
+    _tell(found, name, as_json, summary)
+
+
+def _tell(found: Iterable[Found], name: str, as_json: bool, summary: Summary) -> None:
+    if not as_json:
+        summary.file(name, found)
+        return
+    with Writer(sys.stdout.buffer.write, name) as writer:
+        for one in found:
+            writer.add(one)
+            if isinstance(one, Triaged):
+                summary.count(one)
+    sys.stdout.buffer.flush()
 
 
 def _complain(text: str) -> None:

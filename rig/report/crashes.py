@@ -17,9 +17,10 @@ from rig.errors import RigError
 from rig.history import History
 from rig.history.crash import CrashRecord
 from rig.history.events import Crash
+from rig.triage.buckets import Remembered
 from rig.triage.decode import DecodedCrash, Decoder
 from rig.triage.identity import log_identity
-from rig.triage.memory import Memory, Remembered
+from rig.triage.memory import Memory
 from rig.triage.signature import signature
 
 

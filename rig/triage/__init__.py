@@ -9,9 +9,10 @@ Nothing here raises on what a board printed. `FirmwareError` is for ELF files th
 `RigError` for a crash database that is locked or broken.
 """
 
+from rig.triage.buckets import Remembered
 from rig.triage.decode import DecodedCrash, Decoder, Frame, decode_record
 from rig.triage.logs import read_log
-from rig.triage.memory import Memory, Remembered, remember
+from rig.triage.memory import Memory, remember
 from rig.triage.signature import signature
 from rig.triage.store import SymbolStore
 

@@ -10,11 +10,8 @@ from rig.history.crash import CrashRecord
 
 def occurrence_key(record: CrashRecord, log: str) -> str:
     """What makes a crash this very crash: its log, its place there, and its text."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (log, str(record.line), *record.text):
-        digest.update(part.encode("utf-8", "surrogatepass"))
-        digest.update(b"\n")
-    return digest.hexdigest()
+    whole = "\n".join((log, str(record.line), *record.text, ""))
+    return hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def log_identity(head: bytes) -> str:

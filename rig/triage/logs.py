@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 from rig.console.crash import CrashEvent, CrashReader
 from rig.console.crash.blocks import feed_lines
@@ -33,7 +33,14 @@ _NBSP = "\xa0".encode()
 _UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
-def read_log(file: BinaryIO, *, reader: CrashReader | None = None) -> Iterator[CrashEvent]:
+class Readable(Protocol):
+    """A binary file, as far as it is needed here."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many bytes; none at the end."""
+
+
+def read_log(file: Readable, *, reader: CrashReader | None = None) -> Iterator[CrashEvent]:
     """Every crash event of a log, in the order of its text. Streams; memory does not grow.
 
     UTF-8 and Latin-1 are read alike, UTF-16 by its byte order mark. Lines end in LF, CRLF, or CR
@@ -79,7 +86,7 @@ def _unmarked(first: bytes) -> str | None:
     return None
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
+def _blocks(file: Readable) -> Iterator[bytes]:
     """Whole lines, many at a time, each ended by a line feed."""
     # A pipe's reader gives what is there instead of waiting for a whole block.
     read = getattr(file, "read1", file.read)

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
 from rig.errors import BenchError, RigError
 from rig.history.crash import CrashRecord
+from rig.triage.buckets import Bucket, Mark, Occurrence, Remembered
 from rig.triage.decode import DecodedCrash, TaskStack
 from rig.triage.home import database
 from rig.triage.identity import holds_fix, occurrence_key
 from rig.triage.signature import signature
 
-Mark = Literal["new", "known", "expected", "fixed"]
 BUSY = 10.0
 """Seconds to wait for another writer."""
 
@@ -61,62 +61,6 @@ _MIGRATIONS = (
     """,
 )
 """By version: what brings a database from version n to n + 1. Never change one; add one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What memory says of a crash that was just stored."""
-
-    bucket: int
-    signature: str
-    new_bucket: bool
-    """It is the first of its kind."""
-    repeated: bool
-    """This very crash was stored before; nothing was added."""
-    mark: Mark
-    regression: bool
-    """Its bucket was marked fixed, and this firmware should hold the fix."""
-    count: int
-    """Crashes in its bucket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """All crashes of one signature."""
-
-    id: int
-    signature: str
-    kind: str
-    mark: Mark
-    fixed_in: str | None
-    note: str | None
-    count: int
-    first_seen: float
-    """Seconds since the epoch, as `last_seen`."""
-    last_seen: float
-    firmwares: tuple[str, ...]
-    boards: tuple[str, ...]
-    regressions: int
-    """Crashes since it was fixed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Occurrence:
-    """One crash in memory."""
-
-    id: int
-    seen: float
-    source: str
-    line: int
-    firmware: str | None
-    board: str | None
-    elf: str | None
-    regression: bool
-    frames: tuple[str, ...]
-    record: CrashRecord
-    """Without its core dump's lines."""
-    tasks: tuple[TaskStack, ...] = ()
-    """What its core dump said of each task."""
 
 
 class Memory:
@@ -199,15 +143,17 @@ class Memory:
         board: str | None = None,
         firmware: str | None = None,
         seen: float | None = None,
+        name: str | None = None,
     ) -> Remembered:
         """Store a crash; storing it again changes nothing.
 
         `source` is for people: a file's name, a run. `log` identifies the log (a run's id, a hash
         of a file's beginning): the crash with the same text at the same line of the same log is
-        the same crash. `seen` is in seconds since the epoch, now by default.
+        the same crash. `seen` is in seconds since the epoch, now by default; `name` is the crash's
+        signature where it is known already.
         """
         record = crash.record
-        name = signature(crash)
+        name = name or signature(crash)
         firmware = firmware or record.firmware
         at = time.time() if seen is None else seen
         key = occurrence_key(record, log)
@@ -228,7 +174,9 @@ class Memory:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # Ctrl-C may come when it has been committed.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
             raise self._trouble(error) from error
@@ -243,37 +191,34 @@ class Memory:
         firmware: str | None,
         at: float,
     ) -> Remembered:
-        record = crash.record
+        frames = [str(frame) for frame in crash.frames]
+        known = self._buckets.get(name)
+        if known is not None:
+            # Most crashes of a log are one of few kinds, and new: one statement.
+            back = self._insert(known, crash, frames, source, key, board, firmware, at)
+            if back is not None:
+                return self._remembered(known, name, back=back, added=1)
         old = self._db.execute(
             "SELECT b.*, o.id AS occurrence, o.regression, o.frames FROM occurrence o"
             " JOIN bucket b ON b.id = o.bucket WHERE o.key = ?",
             (key,),
         ).fetchone()
-        frames = [str(frame) for frame in crash.frames]
         if old is not None and (
             old["signature"] == name
             or known_functions(frames) < known_functions(msgspec.json.decode(old["frames"]))
         ):
             # The second time without its ELF: what was known of it stays.
-            return Remembered(
-                old["id"],
-                old["signature"],
-                False,
-                True,
-                old["mark"],
-                bool(old["regression"]),
-                self._count(old["id"]),
-            )
-        bucket = self._buckets.get(name)
-        added = 0
+            back = bool(old["regression"])
+            return self._remembered(old, old["signature"], back=back, repeated=True)
+        bucket = known
+        made = 0
         if bucket is None:
-            added = self._db.execute(
+            made = self._db.execute(
                 "INSERT INTO bucket(signature, kind) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (name, record.kind),
+                (name, crash.record.kind),
             ).rowcount
             row = self._db.execute("SELECT * FROM bucket WHERE signature = ?", (name,)).fetchone()
             bucket = self._buckets[name] = row
-        back = bucket["mark"] == "fixed" and holds_fix(firmware, bucket["fixed_in"])
         if old is not None:
             # Decoded better than last time (its ELF came): it moves, it is not counted twice.
             self._db.execute("DELETE FROM occurrence WHERE id = ?", (old["occurrence"],))
@@ -281,22 +226,51 @@ class Memory:
                 self._db.execute("DELETE FROM bucket WHERE id = ?", (old["id"],))
                 self._buckets.pop(old["signature"], None)
             self._counts.clear()
+        back = bool(self._insert(bucket, crash, frames, source, key, board, firmware, at))
+        return self._remembered(bucket, name, back=back, added=1, made=bool(made))
+
+    def _insert(
+        self,
+        bucket: sqlite3.Row,
+        crash: DecodedCrash,
+        frames: Sequence[str],
+        source: str,
+        key: str,
+        board: str | None,
+        firmware: str | None,
+        at: float,
+    ) -> bool | None:
+        """Store an occurrence: whether it is a regression, or None where it is known already."""
+        record = crash.record
+        back = bucket["mark"] == "fixed" and holds_fix(firmware, bucket["fixed_in"])
         kept = replace(record, core_dump=()) if record.core_dump else record
-        self._db.execute(
+        stored = self._db.execute(
             "INSERT INTO occurrence(bucket, key, seen, source, line, firmware, board, elf,"
-            " regression, frames, record, tasks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " regression, frames, record, tasks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT(key) DO NOTHING",
             (
                 bucket["id"], key, at, source, record.line, firmware, board, record.elf_sha256,
                 int(back), msgspec.json.encode(frames).decode(),
                 msgspec.json.encode(kept).decode(),
-                msgspec.json.encode(crash.tasks).decode(),
+                msgspec.json.encode(crash.tasks).decode() if crash.tasks else "[]",
             ),
-        )  # fmt: skip
-        count = self._counts.get(bucket["id"])
-        count = self._counts[bucket["id"]] = (
-            self._count(bucket["id"]) if count is None else count + 1
-        )
-        return Remembered(bucket["id"], name, bool(added), False, bucket["mark"], back, count)
+        ).rowcount  # fmt: skip
+        return back if stored else None
+
+    def _remembered(
+        self,
+        bucket: sqlite3.Row,
+        name: str,
+        *,
+        back: bool,
+        added: int = 0,
+        made: bool = False,
+        repeated: bool = False,
+    ) -> Remembered:
+        number = bucket["id"]
+        count = self._counts.get(number)
+        count = self._counts[number] = self._count(number) if count is None else count + added
+        return Remembered(number, name, made, repeated, bucket["mark"], back, count)
 
     def _count(self, bucket: int) -> int:
         row = self._db.execute("SELECT count(*) FROM occurrence WHERE bucket = ?", (bucket,))

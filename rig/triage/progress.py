@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,6 +40,23 @@ def reading(file: BinaryIO, name: str) -> Iterator[Callable[[int], None] | None]
     if sys.stderr.isatty():
         status = os.fstat(file.fileno())
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    with _bar(name, size) as tell:
+        yield tell
+
+
+@contextmanager
+def reading_all(names: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """A bar over many logs, of which other processes read some; told of each that is done."""
+    sizes = {}
+    for name in names if sys.stderr.isatty() else ():
+        with suppress(OSError, ValueError):
+            sizes[name] = Path(name).stat().st_size
+    with _bar(f"{len(names)} logs", sum(sizes.values())) as tell:
+        yield lambda name: tell(sizes.get(name, 0)) if tell is not None else None
+
+
+@contextmanager
+def _bar(name: str, size: int) -> Iterator[Callable[[int], None] | None]:
     if size < LONG:
         yield None
         return

@@ -9,10 +9,11 @@ from typing import BinaryIO
 
 from rig.console.crash import Finished, Reset, Warned
 from rig.errors import RigError
+from rig.triage.buckets import Remembered
 from rig.triage.decode import DecodedCrash, Decoder
 from rig.triage.identity import log_identity
-from rig.triage.logs import read_log
-from rig.triage.memory import Memory, Remembered
+from rig.triage.logs import Readable, read_log
+from rig.triage.memory import Memory
 from rig.triage.signature import signature
 
 TOGETHER = 256
@@ -32,6 +33,27 @@ class Triaged:
 Found = Triaged | Reset | Warned
 
 
+def identity_of(file: Readable, name: str) -> str:
+    """What a log is known by: the beginning of its text, or its name where that cannot be seen."""
+    peek = getattr(file, "peek", None)
+    return log_identity(peek(4096)) if peek is not None else name
+
+
+def batches(decoder: Decoder, file: Readable, *, live: bool = False) -> Iterator[list[Found]]:
+    """What is found in a log, decoded and signed, many at a time; one at a time if `live`."""
+    held: list[Found] = []
+    for event in read_log(file):
+        if isinstance(event, Finished):
+            crash = decoder.decode(event.record)
+            held.append(Triaged(crash, signature(crash)))
+        elif isinstance(event, (Reset, Warned)):
+            held.append(event)
+        if live or len(held) >= TOGETHER:
+            yield held
+            held = []
+    yield held
+
+
 class Session:
     """Triages one log after another with the same ELF files and the same memory."""
 
@@ -48,22 +70,12 @@ class Session:
         another would be faster.
         """
         buffered = io.BufferedReader(file, 1 << 16) if isinstance(file, io.RawIOBase) else file
-        peek = getattr(buffered, "peek", None)
-        identity = log_identity(peek(4096)) if peek is not None else name
-        held: list[Found] = []
-        for event in read_log(buffered):
-            if isinstance(event, Finished):
-                crash = self.decoder.decode(event.record)
-                held.append(Triaged(crash, signature(crash)))
-            elif isinstance(event, (Reset, Warned)):
-                held.append(event)
-            if live or len(held) >= TOGETHER:
-                yield from self._stored(held, name, identity)
-                held = []
-        yield from self._stored(held, name, identity)
+        identity = identity_of(buffered, name)
+        for held in batches(self.decoder, buffered, live=live):
+            yield from self.stored(held, name, identity)
 
-    def _stored(self, held: list[Found], name: str, identity: str) -> list[Found]:
-        """The same, with what memory says of each crash."""
+    def stored(self, held: list[Found], name: str, identity: str) -> list[Found]:
+        """The same, with what memory says of each crash. `identity` is `identity_of` the log."""
         if self.memory is None or not any(isinstance(found, Triaged) for found in held):
             return held
         told: list[Found] = []
@@ -71,7 +83,9 @@ class Session:
             with self.memory.together():
                 for found in held:
                     if isinstance(found, Triaged):
-                        known = self.memory.remember(found.crash, source=name, log=identity)
+                        known = self.memory.remember(
+                            found.crash, source=name, log=identity, name=found.signature
+                        )
                         told.append(Triaged(found.crash, found.signature, known))
                     else:
                         told.append(found)

@@ -137,6 +137,28 @@ def write(number: int) -> None:
             memory.remember(crash(f"f{n % 2}", line=n), source=str(number), log=str(number))
 
 
+def test_ctrl_c_just_after_all_was_stored_stays_ctrl_c(home: Path) -> None:
+    with Memory() as memory:
+
+        def interrupted() -> None:
+            with memory.together():
+                memory.remember(crash(), source="a.log", log="x")
+                memory._db.execute("COMMIT")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert [bucket.count for bucket in memory.buckets()] == [1]
+
+
+def test_a_kind_that_is_stored_and_read_again_is_counted_right() -> None:
+    lines = [1, 2, 3, 2, 1, 4]
+    with Memory() as memory, memory.together():
+        told = [memory.remember(crash(line=line), source="a", log="x") for line in lines]
+    assert [known.count for known in told] == [1, 2, 3, 3, 3, 4]
+    assert [known.repeated for known in told] == [False, False, False, True, True, False]
+
+
 def test_many_writers_lose_nothing() -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         pool.map(write, range(3))

@@ -42,7 +42,7 @@ _STACK = re.compile(r"(?:[0-9a-f]{8}:(?: 0x[0-9a-f]{8}){8} ?(?:\n|\Z))+")
 def feed_lines(reader: CrashReader, number: int, lines: Sequence[str]) -> list[CrashEvent]:
     """The events of whole lines (without their ends), of which the first has `number`."""
     events: list[CrashEvent] = []
-    note, read = reader.note, reader.read
+    note, read = reader.before.append, reader.read
     at, end = 0, len(lines)
     while at < end:
         text = lines[at]
@@ -75,7 +75,7 @@ def _blank(reader: CrashReader, draft: Draft) -> int:
     if draft.quiet >= QUIET or draft.booted >= BANNER_TO_RESET or not reader.alone:
         return 0
     draft.blank()
-    reader.note("")
+    reader.before.append("")
     return 1
 
 
@@ -135,5 +135,4 @@ def _keep(reader: CrashReader, draft: Draft, rows: Sequence[str]) -> None:
     if room > 0:
         draft.text += [row.rstrip() for row in rows[:room]]
     draft.touched()
-    for row in rows:
-        reader.note(row)
+    reader.before.extend(rows)

@@ -64,9 +64,10 @@ class CrashReader:
         self.chip: str | None = None
         self.version: str | None = None
         self.boot_sha: str | None = None
+        self.before: deque[str] = deque(maxlen=context)
+        """The newest lines, as they came."""
         self._tail = False
         self._out: list[CrashEvent] = []
-        self._before: deque[str] = deque(maxlen=context)
         self._boot_failure: str | None = None
 
     @property
@@ -96,12 +97,12 @@ class CrashReader:
 
     def note(self, text: str) -> None:
         """Remember a line that is known not to matter, as context of the next crash."""
-        self._before.append(text)
+        self.before.append(text)
 
     def feed(self, number: int, text: str) -> Sequence[CrashEvent]:
         """Read a line: its 1-based number, its text without the line end."""
         if self.idle and not matters(text):
-            self._before.append(text)
+            self.before.append(text)
             return ()
         told: list[CrashEvent] = []
         self.read(number, text, told)
@@ -113,7 +114,7 @@ class CrashReader:
         self.number = number
         for line in prepare(text if len(text) <= LONGEST else text[:LONGEST]):
             self._read(line)
-        self._before.append(text)
+        self.before.append(text)
 
     def flush(self) -> Sequence[CrashEvent]:
         """The log ended or fell silent: close what is open."""
@@ -209,7 +210,7 @@ class CrashReader:
     def begin(self, draft: Draft) -> Draft:
         """Open a draft, with what is known of the boot and the log before it."""
         draft.chip, draft.firmware, draft.elf = self.chip, self.version, self.boot_sha
-        draft.before = tuple(map(shown, self._before))
+        draft.before = shown(self.before)
         for text in reversed(draft.before):
             if "(" in text and (uptime := _uptime_in(text)) is not None:
                 draft.uptime = uptime

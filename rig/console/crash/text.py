@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -97,6 +97,8 @@ def matters(text: str) -> bool:
 
 
 def _holds_needle(text: str) -> bool:
+    if _any_needle is not None:
+        return _any_needle(text.encode("utf-8", "replace")) is not None
     return any(map(text.lower().__contains__, _NEEDLES))
 
 
@@ -148,7 +150,8 @@ def unwrapped(text: str) -> str:
         for name in _RECORDED:
             if isinstance(record, dict) and isinstance(record.get(name), str):
                 line: str = record[name]
-                return line.rstrip("\r\n")
+                # JSON can spell halves of characters, which nothing can write.
+                return line.rstrip("\r\n").encode("utf-8", "replace").decode()
     return text
 
 
@@ -169,15 +172,19 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text).rstrip()
 
 
-def shown(text: str) -> str:
-    """A raw line as a terminal shows it: what a carriage return overwrote is gone."""
-    return _shown(text) if len(text) <= SHORT else _show(text[:BEFORE])
+def shown(lines: Iterable[str]) -> tuple[str, ...]:
+    """Raw lines as a terminal shows them: what a carriage return overwrote is gone."""
+    return tuple([_shown(text) if len(text) <= SHORT else _show(text[:BEFORE]) for text in lines])
 
 
 def _show(text: str) -> str:
+    if _PLAIN(text):
+        return text.rstrip()
     return clean(text.rstrip("\r").rpartition("\r")[2])
 
 
+_PLAIN = re.compile(r"[ !-%'-;=-Z\]-~]*+").fullmatch
+"""A line of which nothing has to be taken off."""
 _shown = lru_cache(REMEMBERED)(_show)
 
 
