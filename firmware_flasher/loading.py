@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from firmware_flasher.bundle import (
+    MAX_FLASH,
     MERGED,
     Bundle,
     Region,
@@ -159,7 +160,8 @@ def _from_flasher_args(source: Source, origin: str, force: bool) -> Bundle:
     args, entries = _parse_flasher_args(text, where)
     if not args.flash_files:
         raise BundleError(f"{where}: flash_files: empty; expected offsets and files")
-    regions = []
+    regions: list[Region] = []
+    room = MAX_FLASH
     for key, name in args.flash_files.items():
         offset = _offset(key, f"{where}: flash_files")
         if not source.has(name):
@@ -167,9 +169,11 @@ def _from_flasher_args(source: Source, origin: str, force: bool) -> Bundle:
                 f"{where}: flash_files: {key}: {source.label(name)}: there is no such file",
                 hint="build again: idf.py build",
             )
-        regions.append(
-            Region(offset, source.read(name), source.label(name), _encrypted(entries, offset, name))
-        )
+        data = source.read(name)
+        room -= len(data)
+        if room < 0:
+            raise BundleError(f"{where}: flash_files: more than the largest flash holds")
+        regions.append(Region(offset, data, source.label(name), _encrypted(entries, offset, name)))
     regions.sort(key=lambda region: region.offset)
     chip = _declared_chip(args.extra_esptool_args.chip, regions, where)
     settings = Settings(

@@ -1,6 +1,7 @@
 """Where a bundle's files come from: a folder, or a zip archive. Names are relative, with slashes.
 
-An archive is untrusted: no name may leave it, and what is read from it is bounded.
+Both are untrusted (a build folder may be a clone of somebody's): no name may leave an archive, or
+a folder's project, for what is read is written to a device; and what is read is bounded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAX_FILE = 128 * 1024 * 1024
 """Bytes; the largest flash, and more than any ELF file of an ESP32."""
 
 MAX_ENTRIES = 10_000
+_PROJECT = "CMakeLists.txt"
+"""What the folder around an ESP-IDF build holds."""
 _CHUNK = 1024 * 1024
 
 
@@ -49,8 +52,20 @@ class Folder:
         return (self.root / name).is_file()
 
     def read(self, name: str) -> bytes:
-        """Its bytes. Raises `BundleError`: missing, unreadable, larger than `MAX_FILE`."""
-        return read_file(self.root / name)
+        """Its bytes. Raises `BundleError`: missing, unreadable, too large, outside of the project.
+
+        The project is the folder itself, or the one around it that it is the build of: there
+        ESP-IDF names files relative to the build (`../data/boot_app0.bin`).
+        """
+        path = self.root / name
+        root = self.root.resolve()
+        project = root.parent if (root.parent / _PROJECT).is_file() else root
+        if not path.resolve().is_relative_to(project):
+            raise BundleError(
+                f"{self.label(name)}: lies outside of {project}",
+                hint="copy it into the build folder if you want it on the board",
+            )
+        return read_file(path)
 
     def names(self, suffix: str) -> list[str]:
         """The files right in this folder whose names end so, sorted."""

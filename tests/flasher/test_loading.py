@@ -371,3 +371,37 @@ def test_any_file_gives_one_clear_error(tmp_path: Path, data: bytes, magic: byte
         path.write_bytes(magic + data)
         with pytest.raises(BundleError):
             load_bundle(path)
+
+
+@pytest.mark.parametrize("way", ["absolute", "upwards", "link"])
+def test_a_build_cannot_have_a_file_of_mine_written_to_the_board(
+    build: Callable[..., Path], tmp_path: Path, way: str
+) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_bytes(b"secret")
+    name = {"absolute": str(secret), "upwards": "../id_rsa", "link": "data.bin"}[way]
+    folder = build(lambda args: args["flash_files"].update({"0x300000": name}))
+    if way == "link":
+        (folder / name).symlink_to(secret)
+
+    with pytest.raises(BundleError, match=f"{name}: lies outside of {folder}"):
+        load_bundle(folder)
+
+
+def test_a_file_of_the_project_around_a_build_is_taken(build: Callable[..., Path]) -> None:
+    folder = build(lambda args: args["flash_files"].update({"0x300000": "../data.bin"}))
+    (folder.parent / "CMakeLists.txt").touch()
+    (folder.parent / "data.bin").write_bytes(b"data")
+
+    assert load_bundle(folder).regions[-1].data == b"data"
+
+
+def test_one_file_named_for_every_sector_does_not_fill_the_memory(
+    build: Callable[..., Path],
+) -> None:
+    every = {hex(0x400000 + 0x1000 * at): "large.bin" for at in range(300)}
+    folder = build(lambda args: args["flash_files"].update(every))
+    (folder / "large.bin").write_bytes(bytes(1 << 20))
+
+    with pytest.raises(BundleError, match="more than the largest flash holds"):
+        load_bundle(folder)
