@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rig.air import arp
+from rig.air import arp, iw
 from rig.air.bounds import Way
 from rig.air.effects import Effect, Effects
-from rig.air.journal import AccessPoint
-from rig.air.protocol import Begin, ChangeChannel, SendAway
-from rig.air.radio import Hostapd, Hotspot
+from rig.air.journal import AccessPoint, Transmitter
+from rig.air.protocol import Begin, ChangeChannel, Deauth, SendAway, TxPower
+from rig.air.radio import Hostapd, Hotspot, deauthentication
 from rig.errors import FaultError
 
 
@@ -58,6 +58,53 @@ async def send_away(begin: Begin, command: SendAway, way: Way, effect: Effect) -
     else:
         await hostapd.disassociate(station, reason=command.reason)
     return station
+
+
+async def quieter(begin: Begin, command: TxPower, effects: Effects, effect: Effect) -> str:
+    """Send with less power until the effect ends; counts `softer` in 0.01 dB. Raises `FaultError`.
+
+    As the driver says once it was told: one that takes no orders is not called quieter.
+    """
+    interface = (await _hostapd(begin, effect)).path.name
+    before = await iw.power(interface)
+    asked = round(command.dbm * 100)
+    if asked >= before:
+        raise FaultError(
+            f"{interface} sends with {before / 100:g} dBm: {command.dbm:g} dBm is no less"
+        )
+    effects.note(effect, Transmitter(interface, before))
+    await iw.fix(interface, asked)
+    now = await iw.power(interface)
+    effect.counters.append(lambda: {"softer": max(0, before - now)})
+    return f"from {before / 100:g} to {now / 100:g} dBm"
+
+
+async def forged_away(begin: Begin, command: Deauth, way: Way, effect: Effect) -> tuple[str, bytes]:
+    """The frame that sends the board away in its access point's name, and where it is to be sent.
+
+    Counts what hostapd, where the bench names it, says of the board: `gone`, `back`. Raises
+    `FaultError` for a monitor interface that the bench does not name.
+    """
+    interface = command.interface or next(iter(begin.monitors), None)
+    if interface is None or interface not in begin.monitors:
+        raise FaultError(
+            f"{interface or 'there'} is no monitor interface of this bench",
+            hint=f"its monitors: {', '.join(begin.monitors) or 'none'}; "
+            "monitors = ['wlan1mon'] in its [network] table names one",
+        )
+    station, bssid = arp.victim(way).device_mac, begin.bssid
+    if begin.hostapd is not None:
+        hostapd = await _hostapd(begin, effect)
+        bssid = bssid or await hostapd.bssid()
+        effect.counters.append(
+            lambda: {"gone": hostapd.gone[station], "back": hostapd.joined[station]}
+        )
+    if bssid is None:
+        raise FaultError(
+            "the access point's link address is not known",
+            hint="bssid = '02:00:00:00:00:01' (or hostapd) in the bench's [network] table",
+        )
+    return interface, deauthentication(station, bssid, command.reason)
 
 
 async def _hostapd(begin: Begin, effect: Effect) -> Hostapd:

@@ -13,8 +13,8 @@ from typing import Self
 from rig.air.client import Air, Radio
 from rig.air.protocol import AnyCommand, Ask, Capture, Done, Flow, Forge, Over, Seen
 from rig.errors import FaultError
-from rig.history import Entry, HistoryStore, now_ns
-from rig.history.events import AirFault, ConnectionOpened, Packet
+from rig.history import Entry, HistoryStore, Watch, now_ns
+from rig.history.events import AirFault, ConnectionOpened, LogLine, Packet
 
 CAPTURE = "air"
 """The captures beside a history: `air.pcap`, `air-2.pcap`, ..."""
@@ -106,16 +106,22 @@ class Airspace:
         """Send one forged segment, or a question: what came of it. Raises `FaultError`."""
         return await (await self.open()).ask(command)
 
-    async def proof(self, effect: int, proven: Proven, within: float) -> tuple[str, int] | None:
+    async def proof(
+        self, effect: int, proven: Proven, within: float, lines: Watch | None = None
+    ) -> tuple[str, int] | None:
         """Wait, at most `within` s, until counters prove a fault: in words, and the event's number.
 
-        They are read again whenever a packet is seen.
+        They are read again whenever a packet is seen. `lines`: of the device's log, each of which
+        proves it too.
         """
         air = await self.open()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         with self._history.watch(lambda event: isinstance(event, Packet), bound=1) as packets:
             while True:
+                line = await lines.next(LogLine, timeout=0) if lines is not None else None
+                if line is not None:
+                    return f"the device says: {line[1].text}", line[0]
                 counts = await air.counts(effect)
                 words = proven(counts)
                 if words is not None:

@@ -52,6 +52,8 @@ class Radio:
     """A NetworkManager connection."""
     monitors: tuple[str, ...] = ()
     """Monitor interfaces."""
+    bssid: str | None = None
+    """The access point's link address."""
 
 
 class Air:
@@ -85,6 +87,7 @@ class Air:
             monitors=radio.monitors if radio else (),
             hostapd=radio.hostapd if radio else None,
             hotspot=radio.hotspot if radio else None,
+            bssid=radio.bssid if radio else None,
             folder=None if folder is None else str(folder.absolute()),
         )
         self._ids = itertools.count(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -79,6 +80,13 @@ class AccessPoint(Struct, frozen=True, tag_field="entry", tag="access-point"):
     """The channel that it was on; None: it is off."""
 
 
+class Transmitter(Struct, frozen=True, tag_field="entry", tag="transmitter"):
+    """An access point's radio that sends with another power than `mbm`, in 0.01 dBm."""
+
+    interface: Interface
+    mbm: Annotated[int, Meta(ge=-10_000, le=10_000)]
+
+
 class Device(Struct, frozen=True, tag_field="entry", tag="device"):
     """An ifb device of ours, with a queue on it that packets are sent through."""
 
@@ -94,7 +102,7 @@ class Detour(Struct, frozen=True, tag_field="entry", tag="detour"):
     """Their preference."""
 
 
-Change = Table | Qdisc | Arp | Link | AccessPoint | Device | Detour
+Change = Table | Qdisc | Arp | Link | AccessPoint | Device | Detour | Transmitter
 
 
 class Undone(Struct, frozen=True, tag_field="entry", tag="undone"):
@@ -176,7 +184,11 @@ def read(path: Path) -> tuple[Head | None, list[Change]]:
     torn last line is one that was not changed yet. Lines that are no entries are skipped: nothing
     but the entries above can be undone by a journal.
     """
-    with path.open("rb") as file:
+    with as_caller():
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None, []
         lines = file.read(_LARGEST).split(b"\n")[:-1]
     head: Head | None = None
     changes: dict[int, Change] = {}

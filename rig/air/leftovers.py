@@ -31,7 +31,7 @@ def leftovers(where: Path) -> list[Path]:
 
 def _abandoned(name: str) -> bool:
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False  # its helper has just ended in order
     except OSError:

@@ -69,6 +69,8 @@ class Begin(Command, frozen=True, kw_only=True, tag="begin"):
     """The control socket of the access point that the bench names."""
     hotspot: Hotspot | None = None
     """Or its NetworkManager connection."""
+    bssid: Mac | None = None
+    """Its link address, where hostapd is not there to say it."""
 
 
 class Drop(Command, frozen=True, kw_only=True, tag="drop"):
@@ -212,14 +214,22 @@ class ChangeChannel(Command, frozen=True, kw_only=True, tag="change-channel"):
 
 
 class Deauth(Command, frozen=True, kw_only=True, tag="deauth"):
-    """Send 802.11 deauthentication frames to a station, in its access point's name."""
+    """Send the board 802.11 deauthentication frames in its access point's name, ten a second."""
 
     board: Name
-    interface: Interface
-    station: Mac
-    bssid: Mac
+    interface: Interface | None = None
+    """None: the first monitor interface that the bench names."""
     reason: Annotated[int, Meta(ge=1, le=66)] = 7
     count: Annotated[int, Meta(ge=1, le=64)] = 8
+    seconds: Seconds
+
+
+class TxPower(Command, frozen=True, kw_only=True, tag="tx-power"):
+    """Have the access point's radio send with so little power."""
+
+    board: Name
+    dbm: Annotated[float, Meta(ge=0, le=30)]
+    seconds: Seconds
 
 
 class Count(Command, frozen=True, kw_only=True, tag="count"):
@@ -256,6 +266,7 @@ AnyCommand = (
     | SendAway
     | ChangeChannel
     | Deauth
+    | TxPower
     | Count
     | Heal
     | Status

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rig.air import tools
 from rig.air.journal import AccessPoint
 from rig.errors import FaultError
 
@@ -40,6 +41,8 @@ class Hostapd:
         """Its own events by their first word."""
         self.gone: Counter[str] = Counter()
         """How often it said that a station has gone, by link address."""
+        self.joined: Counter[str] = Counter()
+        """How often it said that a station has come (back)."""
         self._answers: asyncio.Queue[str] = asyncio.Queue(_MOST_EVENTS)
         self._lock = asyncio.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -108,6 +111,11 @@ class Hostapd:
         on = lines.get("state") == "ENABLED"
         return on, int(mhz) if mhz.isdecimal() and int(mhz) else None
 
+    async def bssid(self) -> str:
+        """Its own link address. Raises `FaultError`."""
+        found = re.search(r"^bssid\[0\]=(.*)$", await self.ask("STATUS"), re.MULTILINE)
+        return _mac(found[1] if found else "")
+
     async def stations(self) -> list[str]:
         """Who is associated, by link address: the proof of coming and going."""
         found: list[str] = []
@@ -161,6 +169,8 @@ class Hostapd:
             self.counts[word] += 1
             if word == "AP-STA-DISCONNECTED":
                 self.gone[rest.strip().lower()] += 1
+            if word == "AP-STA-CONNECTED":
+                self.joined[rest.strip().lower()[:17]] += 1
         if queue.full():
             queue.get_nowait()
         queue.put_nowait(text)
@@ -208,32 +218,27 @@ class Hotspot:
 
     async def disable(self) -> None:
         """Take it off the air. Raises `FaultError`."""
-        await self._run("connection", "down", "id", self.connection)
+        await self._check()
+        await self._run("--wait", "20", "connection", "down", "id", self.connection)
 
     async def enable(self) -> None:
         """Put it on the air again. Raises `FaultError`."""
-        await self._run("connection", "up", "id", self.connection)
+        await self._check()
+        await self._run("--wait", "20", "connection", "up", "id", self.connection)
 
-    async def _run(self, *arguments: str) -> None:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                "--wait",
-                "20",
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except OSError as error:
+    async def _check(self) -> None:
+        """Whoever names it, in a bench or a journal, switches no other connection of this host."""
+        key = "802-11-wireless.mode"
+        mode = await self._run("-g", key, "connection", "show", "id", self.connection)
+        if mode.strip() != "ap":
             raise FaultError(
-                f"{self._command[0]} cannot be run: {error.strerror}",
-                hint="sudo apt install network-manager",
-            ) from error
-        _, complaint = await process.communicate()
-        if process.returncode != 0:
-            words = complaint.decode(errors="replace").strip()[-200:]
-            raise FaultError(f"nmcli {' '.join(arguments[:2])} failed: {words or 'no word'}")
+                f"'{self.connection}' is no hotspot of NetworkManager's: its {key} is "
+                f"'{mode.strip()}', not 'ap'"
+            )
+
+    async def _run(self, *arguments: str) -> str:
+        words = [*self._command, *arguments]
+        return await tools.run(words, hint="sudo apt install network-manager")
 
 
 def _mac(text: str) -> str:

@@ -42,8 +42,8 @@ from rig.air.protocol import (
     Shrink,
     Status,
     SynFlood,
+    TxPower,
 )
-from rig.air.radio import deauthentication
 from rig.air.segment import ACK, RST, SYN, Segment
 from rig.air.sockets import destroy
 from rig.air.traffic import carrier, planned
@@ -55,6 +55,8 @@ FLOOD_PORTS = 61_100
 """The first of this host's ports that a flood comes from; above what Linux gives to connections."""
 ARP_EVERY_S = 1.0
 """A device asks again from time to time, and would hear the truth."""
+
+DEAUTH_EVERY_S = 0.1
 
 Carry = Callable[[Any, Effect], Awaitable[str]]
 
@@ -86,6 +88,8 @@ class Session:
             RadioOff: self._radio_off,
             ChangeChannel: self._change_channel,
             SendAway: self._send_away,
+            Deauth: self._deauth,
+            TxPower: self._tx_power,
         }
 
     async def carry_out(self, number: int, command: Command) -> AnyAnswer:
@@ -110,8 +114,6 @@ class Session:
                 return Done(id=number, counts={"effects": len(self.effects.up)})
             case Begin():
                 raise FaultError("the boards are fixed: only the first command may name them")
-            case Deauth():
-                return self._deauth(number, command)
             case Forge():
                 return await self._forge(number, command)
             case Ask():
@@ -255,6 +257,23 @@ class Session:
     async def _send_away(self, command: SendAway, effect: Effect) -> str:
         return await access_point.send_away(self.begin, command, self._way(command), effect)
 
+    async def _tx_power(self, command: TxPower, effect: Effect) -> str:
+        return await access_point.quieter(self.begin, command, self.effects, effect)
+
+    async def _deauth(self, command: Deauth, effect: Effect) -> str:
+        way = self._way(command)
+        interface, frame = await access_point.forged_away(self.begin, command, way, effect)
+        sent = 0
+
+        def one() -> None:
+            nonlocal sent
+            arp.send_frame(interface, frame)
+            sent += 1
+
+        effect.counters.append(lambda: {"sent": sent})
+        self._again_and_again(effect, DEAUTH_EVERY_S, command.count, one)
+        return interface
+
     async def _syn_flood(self, command: SynFlood, effect: Effect) -> str:
         way = self._way(command)
         way.flow(Flow(FLOOD_PORTS, command.port))
@@ -330,22 +349,6 @@ class Session:
         if self._forgeries >= MOST_FORGERIES:
             raise FaultError(f"a run may forge {MOST_FORGERIES} segments, and has")
         self._forgeries += 1
-
-    def _deauth(self, number: int, command: Deauth) -> Done:
-        if command.interface not in self.begin.monitors:
-            raise FaultError(
-                f"{command.interface} is no monitor interface of this bench",
-                hint=f"its monitors: {', '.join(self.begin.monitors) or 'none'}",
-            )
-        known = arp.victim(self._way(command))
-        if known.device_mac != command.station:
-            raise FaultError(
-                f"{command.station} is not {command.board}: that is {known.device_mac}"
-            )
-        frame = deauthentication(command.station, command.bssid, command.reason)
-        for _ in range(command.count):
-            arp.send_frame(command.interface, frame)
-        return Done(id=number, counts={"sent": command.count})
 
 
 def _forget(ear: Ear, file: PcapFile) -> None:

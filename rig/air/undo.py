@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.air import journal, links, netem
+from rig.air import iw, journal, links, netem
 from rig.air.arp import announce
-from rig.air.journal import AccessPoint, Arp, Change, Detour, Device, Link, Qdisc
+from rig.air.journal import AccessPoint, Arp, Change, Detour, Device, Link, Qdisc, Transmitter
 from rig.air.leftovers import leftovers
 from rig.air.netfilter import Tables
 from rig.air.radio import put_back
@@ -44,6 +44,8 @@ async def undo(change: Change, tables: Tables, shaper: Shaper) -> bool:
     if isinstance(change, Device):
         async with shaper.turn:
             return await netem.remove(shaper.ip, change)
+    if isinstance(change, Transmitter):
+        return await iw.put_back(change)
     if isinstance(change, AccessPoint):
         return await put_back(change)
     if isinstance(change, Arp):
@@ -63,6 +65,8 @@ def words(change: Change) -> str:
         return f"packets of {change.interface} sent through netem (filters {change.number:x})"
     if isinstance(change, Device):
         return f"netem's device {change.name}"
+    if isinstance(change, Transmitter):
+        return f"{change.interface} sent with less power"
     if isinstance(change, AccessPoint):
         which = change.hostapd or change.hotspot
         return f"access point {which} was {'off' if change.mhz is None else 'on another channel'}"

@@ -28,6 +28,8 @@ class Network:
     """The NetworkManager connection that is the access point, where hostapd is not used."""
     monitors: tuple[str, ...] = ()
     """Monitor interfaces that 802.11 frames may be sent on."""
+    bssid: str | None = None
+    """The access point's link address, where hostapd is not there to say it."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.ssid.encode()) <= 32:
@@ -40,6 +42,8 @@ class Network:
             raise BenchError("hostapd: expected a path from / on", hint="/run/hostapd/wlan0")
         if self.hotspot is not None and not re.fullmatch(r"\w[^\0-\x1f]{0,63}", self.hotspot):
             raise BenchError("hotspot: expected the name of a connection", hint="nmcli connection")
+        if self.bssid is not None and not re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", self.bssid):
+            raise BenchError("bssid: expected a link address", hint="02:00:00:00:00:01")
         if any(not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", name) for name in self.monitors):
             raise BenchError("monitors: expected names of interfaces", hint='["wlan1mon"]')
 

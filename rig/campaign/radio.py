@@ -12,4 +12,4 @@ def radio_of(bench: Bench) -> Radio | None:
     if network is None:
         return None
     path = None if network.hostapd is None else str(network.hostapd)
-    return Radio(path, network.hotspot, network.monitors)
+    return Radio(path, network.hotspot, network.monitors, network.bssid)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rig.air.protocol import AnyCommand, Flow, Way
 from rig.errors import FaultError
 from rig.faults.registry import Param, Proof, Target, fault
+from rig.history.events import LogLine
 
 WITHIN = Param("within", "s", 5.0, 0.1, 120.0, "how long its proof is waited for")
 FOR = Param("for", "s", 30.0, 0.1, 3600.0, "how long it lasts, unless it is healed before")
@@ -18,6 +19,7 @@ WAYS: tuple[Way, ...] = ("both", "to_device", "to_server")
 
 Values = Mapping[str, float]
 MakeCommand = Callable[[str, Flow | None, Values], AnyCommand]
+Told = Callable[[str], bool]
 Shown = Callable[[dict[str, int]], str | None]
 
 
@@ -33,6 +35,8 @@ class AirFault:
     proven: Shown
     params: tuple[Param, ...] = ()
     """The first is the one that `rig fault BOARD NAME=V` sets."""
+    told: Told | None = None
+    """What the device's own log says of it: another proof, for what counters may not show."""
 
 
 AIR_FAULTS: dict[str, AirFault] = {}
@@ -50,10 +54,14 @@ def declare(air: AirFault) -> None:
         conn = target.connection.conn if target.connection else None
         flow = None if conn is None else target.air.flow(conn)
         command = air.command(target.board.name, flow, params)
-        effect = await target.air.begin(air.name, command)
-        if target.act is not None:
-            await target.act()
-        shown = await target.air.proof(effect, air.proven, params["within"])
+        told = air.told or (lambda _line: False)
+        with target.history.watch(
+            lambda event: isinstance(event, LogLine) and told(event.text), bound=1
+        ) as lines:
+            effect = await target.air.begin(air.name, command)
+            if target.act is not None:
+                await target.act()
+            shown = await target.air.proof(effect, air.proven, params["within"], lines)
         return None if shown is None else Proof(shown[0], (shown[1],))
 
     fault(

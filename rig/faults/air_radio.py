@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rig.air.protocol import ChangeChannel, RadioOff, SendAway
+from rig.air.protocol import ChangeChannel, Deauth, RadioOff, SendAway, TxPower
 from rig.faults.air_fault import AirFault, counted, declare
 from rig.faults.registry import Param
 
@@ -47,5 +47,40 @@ declare(
         lambda board, _flow, v: ChangeChannel(board=board, mhz=int(v["mhz"]), seconds=v["for"]),
         counted("moved", words="times the access point moved"),
         (Param("mhz", "MHz", 2462, 2400, 7200, "where to"),),
+    )
+)
+
+
+def _left(line: str) -> bool:
+    """Whether ESP-IDF's WiFi library says that the station has left (`esp_wifi`, level INFO)."""
+    return "wifi:state: run -> init" in line
+
+
+declare(
+    AirFault(
+        "tx-power",
+        "have the access point send with less power: the device hears it worse",
+        "the driver says with what power it sends",
+        lambda board, _flow, v: TxPower(board=board, dbm=v["dbm"], seconds=v["for"]),
+        lambda counts: (
+            f"{counts['softer'] / 100:g} dB less are sent" if counts.get("softer") else None
+        ),
+        params=(Param("dbm", "dBm", 1, 0, 30, "with how much"),),
+    )
+)
+
+
+declare(
+    AirFault(
+        "deauth-frames",
+        "send the board 802.11 deauthentication frames in its access point's name",
+        "hostapd says that the board has gone or has come back; the board's log says "
+        "`wifi:state: run -> init`",
+        lambda board, _flow, v: Deauth(
+            board=board, reason=int(v["reason"]), count=int(v["count"]), seconds=v["for"]
+        ),
+        counted("gone", "back", words="times the access point said that the board left or came"),
+        told=_left,
+        params=(REASON, Param("count", "frames", 8, 1, 64, "how many, ten a second")),
     )
 )

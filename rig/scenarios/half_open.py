@@ -8,6 +8,10 @@ from rig.scenarios.recipe import recycled_by_reap, recycled_by_swap, succeeded
 from rig.scenarios.registry import REQUIRED_CHECKS, scenario
 from rig.scenarios.stage import Stage
 
+BURST_S = 12.0
+"""A device that is not made to talk says its next word, client/time, after 10 s: until then it
+believes in the dead connection, and may send a new server away for it."""
+
 
 @scenario(
     "half-open",
@@ -29,7 +33,10 @@ async def half_open(stage: Stage) -> None:
     gone = await stage.serve()
     await stage.strike("socket-killed", gone)
     await stage.greeted_anew()
+    await stage.calm()  # from here on what the device says to nobody is answered by a RST
+    await stage.talk(1)
     await stage.settle()
+    await stage.sockets.emptied(BURST_S)
     believing = await stage.serve()
     await succeeded(stage, partial(stage.strike, "rst-forged", believing))
     await stage.settle()

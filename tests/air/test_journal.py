@@ -126,3 +126,25 @@ def test_no_folder_means_nothing_is_left(tmp_path: Path) -> None:
 def test_the_journals_lie_in_the_rigs_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENDSPIN_RIG_HOME", "/x")
     assert folder() == Path("/x/air")
+
+
+@pytest.mark.parametrize("trap", ["fifo", "link", "folder"])
+def test_what_is_no_file_of_the_callers_is_neither_waited_for_nor_followed(
+    tmp_path: Path, trap: str
+) -> None:
+    path = tmp_path / "abcd-1.journal"
+    secret = tmp_path / "secret"
+    with Journal(tmp_path, "efgh") as live:
+        live.will(TABLE)
+        live.path.rename(secret)
+    if trap == "fifo":
+        os.mkfifo(path)
+    elif trap == "link":
+        path.symlink_to(secret)
+    else:
+        path.mkdir()
+    assert leftovers(tmp_path) == [path]
+    (healed,) = asyncio.run(heal(tmp_path))
+    assert healed.left
+    assert not healed.undone
+    assert b"srig_abcd_1" in secret.read_bytes()
