@@ -159,8 +159,16 @@ def cli(ctx: click.Context) -> None:
 
 def _heal_after_a_killed_run() -> None:
     """Take back what a killed run left on the network. Costs nothing when there is nothing."""
-    from rig.air.leftovers import folder, leftovers
+    from rig.air.leftovers import POWERED_OFF, folder, leftovers
 
+    if leftovers(folder(), POWERED_OFF):
+        from rig.campaign.radio import put_on_again
+
+        put_on = put_on_again(folder())
+        for what in put_on.healed:
+            click.echo(f"healed after a killed run: {what}", err=True)
+        for what in put_on.left:
+            click.secho(f"warning: {what}", fg="yellow", err=True)
     if not leftovers(folder()):
         return
     from rig.air.healing import heal_leftovers

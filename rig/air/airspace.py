@@ -52,6 +52,8 @@ class Airspace:
         self._names: dict[int, str] = {}
         """Faults that are up, by the helper's number."""
         self._flows: OrderedDict[int, Flow] = OrderedDict()
+        self._powered_off: str | None = None
+        """The fault that switched the access point's supply off."""
         self._captures = 0
         self._capture = 0
         self._again: asyncio.Task[None] | None = None
@@ -131,8 +133,28 @@ class Airspace:
                     return None
                 await packets.next(Packet, timeout=min(left, _GLANCE_S))
 
+    async def power_off(self, name: str) -> None:
+        """Switch the access point's supply off, until `heal`. Raises `FaultError`, `BoardError`."""
+        if self._radio is None or self._radio.supply is None:
+            raise FaultError(
+                f"{name}: the bench does not say how the access point's power is switched",
+                hint="[network.power] with on and off, or uhubctl (docs/bench.md)",
+            )
+        self._powered_off = name
+        await self._radio.supply.off()
+        self._history.append(AirFault(t=now_ns(), board=self.board, fault=name, state="up"))
+
+    async def power_on(self) -> None:
+        """Switch the access point's supply on again, if it was switched off here."""
+        name, self._powered_off = self._powered_off, None
+        if name is not None and self._radio is not None and self._radio.supply is not None:
+            await self._radio.supply.on()
+            self._say(name, "over", {})
+
     async def heal(self, effect: int | None = None) -> None:
         """Take a fault back, or all. Raises `FaultError` when something stayed."""
+        if effect is None:
+            await self.power_on()
         if self._air is None:
             return
         for number in [effect] if effect is not None else list(self._names):
@@ -199,6 +221,7 @@ class Airspace:
 
     async def aclose(self) -> None:
         """Take everything back and end the helper; idempotent."""
+        await self.power_on()
         air, self._air = self._air, None
         if self._again is not None:
             self._again.cancel()

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from rig.air.leftovers import folder as journal_folder
 from rig.air.leftovers import leftovers
@@ -42,6 +42,16 @@ CLOSE_S = 10.0
 _LONGEST_ANSWER = 1 << 20
 
 
+class Supply(Protocol):
+    """A power supply that is off for a while, and on again even if this process is killed."""
+
+    async def off(self) -> None:
+        """Switch off."""
+
+    async def on(self) -> None:
+        """Switch on; idempotent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Radio:
     """What of the radio the bench names."""
@@ -54,6 +64,8 @@ class Radio:
     """Monitor interfaces."""
     bssid: str | None = None
     """The access point's link address."""
+    supply: Supply | None = None
+    """What switches its power; in this process, without the helper."""
 
 
 class Air:

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 
 SUFFIX = ".journal"
+POWERED_OFF = ".off"
+"""Notes that the access point's supply is off (`rig.boards.ap_power`), locked likewise."""
 
 
 def folder() -> Path:
@@ -20,10 +22,10 @@ def folder() -> Path:
     return Path(state) / "sendspin-rig" / "air"
 
 
-def leftovers(where: Path) -> list[Path]:
-    """Journals whose helper is dead: nobody holds their lock."""
+def leftovers(where: Path, suffix: str = SUFFIX) -> list[Path]:
+    """Journals (or notes) whose helper (or rig) is dead: nobody holds their lock."""
     try:
-        names = [entry.path for entry in os.scandir(where) if entry.name.endswith(SUFFIX)]
+        names = [entry.path for entry in os.scandir(where) if entry.name.endswith(suffix)]
     except OSError:
         return []  # there is no folder: nothing was ever begun
     return [Path(name) for name in sorted(names) if _abandoned(name)]

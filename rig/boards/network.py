@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from rig.boards.power import Power
 from rig.errors import BenchError
 
 INLINE = ("passphrase", "password", "psk", "pass", "key", "secret")
@@ -30,6 +31,8 @@ class Network:
     """Monitor interfaces that 802.11 frames may be sent on."""
     bssid: str | None = None
     """The access point's link address, where hostapd is not there to say it."""
+    power: Power | None = None
+    """How the access point's supply is switched."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.ssid.encode()) <= 32:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from rig.air.healing import heal_leftovers
+from rig.air.healing import Report, heal_leftovers
 from rig.air.leftovers import folder
+from rig.campaign.radio import put_on_again
 
 
 @click.command(name="heal")
@@ -15,7 +16,9 @@ def command() -> int:
     Every other command does the same when it starts; this one says what it did. Exit code 3 when
     something had to be left.
     """
+    put_on = put_on_again(folder())
     report = heal_leftovers(folder())
+    report = Report([*put_on.healed, *report.healed], [*put_on.left, *report.left])
     for what in report.healed:
         click.echo(f"healed: {what}")
     for what in report.left:

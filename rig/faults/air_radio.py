@@ -51,7 +51,7 @@ declare(
 )
 
 
-def _left(line: str) -> bool:
+def left(line: str) -> bool:
     """Whether ESP-IDF's WiFi library says that the station has left (`esp_wifi`, level INFO)."""
     return "wifi:state: run -> init" in line
 
@@ -80,7 +80,7 @@ declare(
             board=board, reason=int(v["reason"]), count=int(v["count"]), seconds=v["for"]
         ),
         counted("gone", "back", words="times the access point said that the board left or came"),
-        told=_left,
+        told=left,
         params=(REASON, Param("count", "frames", 8, 1, 64, "how many, ten a second")),
     )
 )
