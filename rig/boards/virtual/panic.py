@@ -28,20 +28,12 @@ _NAMES = (
 
 def dump(system: System, fault: LoadFault) -> None:
     """Print what the panic handler prints, down to `Rebooting...`."""
-    lines = [
-        "Guru Meditation Error: Core  0 panic'ed (Load access fault). Exception was unhandled.",
-        "",
-        "Core  0 register dump:",
-        *_dump_lines(system.image, fault),
-        "",
-        "",
-        "",
-        f"ELF file SHA256: {system.image.descriptor.elf_sha256.hex()[:9]}",
-        "",
-        "Rebooting...",
-    ]
-    for line in lines:
+    head = "Core  0 panic'ed (Load access fault). Exception was unhandled."
+    system.say(f"Guru Meditation Error: {head}\n\nCore  0 register dump:")
+    for line in _dump_lines(system.image, fault):
         system.say(line)
+    sha = system.image.descriptor.elf_sha256.hex()[:9]
+    system.say(f"\n\n\nELF file SHA256: {sha}\n\nRebooting...")
 
 
 def _dump_lines(image: AppImage, fault: LoadFault) -> list[str]:

@@ -194,9 +194,10 @@ def test_the_server_that_last_played_takes_over_from_an_idle_one(device: Any, se
     assert idle.wait("client/goodbye")["payload"]["reason"] == "another_server"
 
 
-def test_what_is_not_admissible_is_sent_away(server: Any) -> None:
+@pytest.mark.parametrize("activity", ["management", {}])
+def test_what_is_not_admissible_is_sent_away(server: Any, activity: Any) -> None:
     one = server().introduce()
-    one.activate("management")
+    one.activate(activity)
     assert one.wait("client/goodbye")["payload"]["reason"] == "unauthorized"
     one.wait_end()
 

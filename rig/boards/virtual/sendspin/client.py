@@ -37,7 +37,7 @@ class Client:
         self._muted = False
         self._events: deque[Callable[[], None]] = deque(maxlen=EVENTS)
         self._activates: deque[tuple[ServerConnection, JsonObject]] = deque(maxlen=EVENTS)
-        self._group: JsonObject = {}
+        self._group: dict[str, str] = {}
         self._player = Player(self)
         self._burst = TimeBurst(self)
         self._manager: NurseryManager | PairManager = (
@@ -160,11 +160,11 @@ class Client:
         if len(data) < 2:
             return
         role, slot = data[0] >> 2, data[0] & 3
-        if role == 1 and not slot:
-            self._player.take(data)
         if role == 1 and slot:
             self.log("W", "client", f"Unknown player binary slot {slot}")
-        elif role not in (1, 2, 4):  # player, artwork, visualizer
+        elif role == 1:
+            self._player.take(data)
+        elif role not in (2, 4):  # artwork, visualizer
             self.log("W", "client", f"Unknown binary role {role} (type {data[0]})")
 
     def _on_server_hello(self, connection: ServerConnection, payload: JsonObject) -> None:
@@ -172,10 +172,8 @@ class Client:
         if isinstance(hello, str):
             self.log("E", "protocol", hello)
             return
-        text = (
-            f"Connected to server {hello.name} with id {hello.server_id} (reason: {hello.reason})"
-        )
-        self.log("D", "client", text)
+        about = f"{hello.name} with id {hello.server_id} (reason: {hello.reason})"
+        self.log("D", "client", f"Connected to server {about}")
         self._manager.on_server_hello(connection, hello)
 
     def _on_activate(self, connection: ServerConnection, payload: JsonObject) -> None:
@@ -184,7 +182,8 @@ class Client:
         activities, roles = payload.get("activities"), payload.get("active_roles")
         if noise is None or not isinstance(manager, NurseryManager):
             return
-        if not isinstance(activities, list) or not set(activities) <= {"playback", "pairing"}:
+        known = ("playback", "pairing")
+        if not isinstance(activities, list) or any(each not in known for each in activities):
             self.log("W", "conn_mgr", "server/activate inadmissible: closing with unauthorized")
             manager.drop(connection, "unauthorized")
             return
@@ -260,12 +259,12 @@ class Client:
         self.publish_state()
 
     def _on_group_update(self, payload: JsonObject) -> None:
-        self._group |= payload
+        keys = ("playback_state", "group_id", "group_name")
+        self._group |= {key: str(payload[key] or "")[:64] for key in keys if key in payload}
         current = self._manager.current
         playing = payload.get("playback_state") == "playing" and not self.version.noise
         if playing and current is not None and current.server:
             self._remember(current.server.server_id)
-        keys = ("playback_state", "group_id", "group_name")
-        state, group, name = (str(self._group.get(key) or "")[:64] for key in keys)
+        state, group, name = (self._group.get(key, "") for key in keys)
         text = f"Group update - state: {state or 'unchanged'}, id: {group}, name: {name}"
         self.log("D", "client", text)
