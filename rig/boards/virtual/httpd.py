@@ -19,7 +19,7 @@ from wsproto.frame_protocol import Opcode, XorMaskerSimple
 
 from rig.boards.virtual import http
 from rig.boards.virtual.cpu import begin_task, call
-from rig.boards.virtual.lwip import FIRST_SOCKET, WAIT, Socket, SocketError, resolve
+from rig.boards.virtual.lwip import FIRST_SOCKET, Socket, SocketError, resolve
 from rig.boards.virtual.system import System
 
 ESP_OK = 0
@@ -70,7 +70,7 @@ class Session:
         if self.pending:
             part, self.pending = self.pending[:size], self.pending[size:]
             return part
-        return await self.open_socket.recv(min(size, 65536), WAIT)
+        return await self.open_socket.recv(min(size, 65536))
 
 
 @dataclass(slots=True)
@@ -365,7 +365,7 @@ class Httpd:
     async def send(self, to: Socket, data: bytes) -> bool:
         """Send all that the window lets out; False and a warning: the peer is gone."""
         try:
-            await to.send(data, WAIT)
+            await to.send(data)
         except SocketError as error:
             self.sock_err("send", error)
             return False

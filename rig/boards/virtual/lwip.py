@@ -48,8 +48,8 @@ class Socket:
         host.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         host.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    async def recv(self, size: int, timeout: float) -> bytes:
-        """At most `size` bytes, none at the end of the stream; waits `timeout` seconds for them.
+    async def recv(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end of the stream; waits `WAIT` seconds for them.
 
         Raises `SocketError`: EAGAIN (time-out), ECONNRESET (once), ENOTCONN (after that).
         """
@@ -57,7 +57,7 @@ class Socket:
             try:
                 data = self.host.recv(size)
             except BlockingIOError:
-                await self._wait(asyncio.get_running_loop().add_reader, timeout)
+                await self._wait(asyncio.get_running_loop().add_reader)
                 continue
             except OSError:
                 self._reset = True
@@ -67,8 +67,8 @@ class Socket:
             first, self._told = not self._told, True
             raise SocketError(ECONNRESET if first else ENOTCONN)
 
-    async def send(self, data: bytes, timeout: float) -> int:
-        """Send `data`; fewer bytes than that when the window stays closed for `timeout` seconds.
+    async def send(self, data: bytes) -> None:
+        """Send `data`; only part of it, without error, when the window stays closed for `WAIT`.
 
         Raises `SocketError`: EAGAIN (nothing was sent), ECONNRESET (once), ENOTCONN (after that).
         """
@@ -78,7 +78,7 @@ class Socket:
                 sent += self.host.send(data[sent:])
             except BlockingIOError:
                 try:
-                    await self._wait(asyncio.get_running_loop().add_writer, timeout)
+                    await self._wait(asyncio.get_running_loop().add_writer)
                 except SocketError:
                     if sent:
                         break
@@ -86,15 +86,14 @@ class Socket:
             except OSError as error:
                 first, self._reset = not self._reset, True
                 raise SocketError(ECONNRESET if first else ENOTCONN) from error
-        return sent
 
-    async def _wait(self, add: Callable[..., None], timeout: float) -> None:
+    async def _wait(self, add: Callable[..., None]) -> None:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
         remove = loop.remove_reader if add == loop.add_reader else loop.remove_writer
         add(self.host, resolve, ready)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(WAIT):
                 await ready
         except TimeoutError as error:
             raise SocketError(EAGAIN) from error
