@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,14 +51,21 @@ def _no_board_stays_plugged_in(tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A virtual board is a process of its own: one that a test forgot would outlive the tests."""
     ours = str(tmp_path_factory.getbasetemp())
     yield
-    left = {
+    until = time.monotonic() + 2  # an unplugged one has let go of all, and may not have ended yet
+    while (left := _boards(ours)) and time.monotonic() < until:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(int(pid), signal.SIGTERM)
+    assert not left, f"boards left plugged in: {left}"
+
+
+def _boards(ours: str) -> dict[str, str]:
+    """The virtual boards that run with a home in `ours`: process id and command line."""
+    return {
         process.name: words
         for process in Path("/proc").glob("[0-9]*")
         if "rig.boards.virtual" in (words := _command_line(process)) and ours in words
     }
-    for pid in left:
-        os.kill(int(pid), signal.SIGTERM)
-    assert not left, f"boards left plugged in: {left}"
 
 
 def _command_line(process: Path) -> str:

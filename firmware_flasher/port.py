@@ -15,8 +15,6 @@ from firmware_flasher.errors import PortDenied, PortMissing, UsageError
 BEFORE = ("default-reset", "usb-reset", "no-reset", "no-reset-no-sync")
 AFTER = ("hard-reset", "soft-reset", "no-reset", "no-reset-stub", "watchdog-reset")
 MAX_BAUD = 5_000_000
-ESPRESSIF = 0x303A
-"""Espressif's USB vendor id."""
 
 _SCHEMES = ("socket", "rfc2217", "spy", "alt", "hwgrep", "cp2110")
 
@@ -120,16 +118,29 @@ def _check_device(path: Path) -> None:
 def denied(path: Path) -> PortDenied:
     """The error for a port one may not open; names the group that may, and the udev rule."""
     return PortDenied(
-        f"port {path}: no permission to open it ({_owner(path)})",
-        hint=f"join its group: sudo usermod -aG {_group(path)} $USER, then log in again; or a udev "
-        f'rule: SUBSYSTEM=="tty", ATTRS{{idVendor}}=="{_usb_vendor(path)}", TAG+="uaccess"',
+        f"port {path}: no permission to open it ({_owner(path)})", hint=how_to_be_allowed(path)
     )
 
 
-def _usb_vendor(path: Path) -> str:
-    """The USB vendor of the port's adapter in hexadecimal; Espressif's where it has none."""
-    ports = {port.device: port.vid for port in list_ports.comports()}
-    return f"{ports.get(str(path)) or ESPRESSIF:04x}"
+def how_to_be_allowed(*paths: Path) -> str:
+    """What to do to be allowed to open these ports: their groups, or a udev rule for each adapter.
+
+    A port that is on no USB (a UART of the board itself) has no such rule.
+    """
+    groups = ",".join(dict.fromkeys(_group(path) for path in paths))
+    ports = {port.device: port for port in list_ports.comports()}
+    found = [ports.get(str(path)) or ports.get(str(path.resolve())) for path in paths]
+    ids = dict.fromkeys((p.vid, p.pid) for p in found if p is not None and p.vid is not None)
+    rules = [
+        f'SUBSYSTEM=="tty", ATTRS{{idVendor}}=="{vid:04x}", ATTRS{{idProduct}}=="{pid:04x}", '
+        'TAG+="uaccess"'
+        for vid, pid in ids
+    ]
+    rule = f"; or {'a udev rule' if len(rules) == 1 else 'udev rules'}: " if rules else ""
+    return (
+        f"join {'its group' if len(paths) == 1 else 'their group'}: sudo usermod -aG {groups} "
+        f"$USER, then log in again{rule}{' and '.join(rules)}"
+    )
 
 
 def _owner(path: Path) -> str:

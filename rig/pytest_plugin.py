@@ -80,6 +80,7 @@ def _hil_session(pytestconfig: pytest.Config, bench: Bench) -> Iterator[Hil]:
     if not name:
         pytest.skip("no board under test: give one with --board (virtual needs no hardware)")
     from rig.campaign.hil import open_hil
+    from rig.commands.options import keep_symbols_of
 
     firmware = pytestconfig.getoption("--firmware")
     out = pytestconfig.getoption("--rig-out")
@@ -90,6 +91,8 @@ def _hil_session(pytestconfig: pytest.Config, bench: Bench) -> Iterator[Hil]:
         out=Path(out) if out else None,
         seed=pytestconfig.getoption("--rig-seed"),
     ) as hil:
+        if hil.bundle is not None:
+            keep_symbols_of(hil.bundle)  # as `rig run` does: `rig triage` finds them later
         hil.on_crash = _interrupt
         pytestconfig.stash[_hil] = hil
         yield hil

@@ -108,6 +108,7 @@ def test_a_crash_fails_the_running_test_at_once_and_only_that_one(tmp_path):
     assert "async_send" in done.stdout
     assert "the crash did not stop this test" not in done.stdout.split("device crash")[1]
     assert done.stdout.count("Guru Meditation") >= 1
+    assert list((tmp_path / "home").glob("symbols/*.elf"))  # for `rig triage`, as after `rig run`
     assert done.returncode == 1
 
 

@@ -71,6 +71,8 @@ class Hil:
             "elf_sha256": app.elf_sha256 if app else None,
             "bundle": bundle.origin if bundle else None,
         }
+        self.bundle = bundle
+        """What was flashed, if anything was."""
         self.elf = bundle.elf if bundle else None
         """The firmware's ELF, to decode crashes with."""
         session.history.listen(self._heard)

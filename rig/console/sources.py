@@ -20,6 +20,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import serial
+from serial.tools import list_ports
 
 from rig.errors import BenchError, BoardError
 
@@ -305,6 +306,15 @@ def _open_socket(url: str) -> SocketSource:
     return SocketSource(parts.hostname, parts.port)
 
 
+def _rule(device: str) -> str:
+    """The udev rule that lets one open it, by its adapter's USB id; nothing where it has none."""
+    port = next((p for p in list_ports.comports() if p.device == device), None)
+    if port is None or port.vid is None:
+        return ""
+    ids = f'ATTRS{{idVendor}}=="{port.vid:04x}", ATTRS{{idProduct}}=="{port.pid:04x}"'
+    return f'; or a udev rule: SUBSYSTEM=="tty", {ids}, TAG+="uaccess"'
+
+
 def _refused(url: str, error: OSError) -> BoardError:
     """The open failed: say what to do about it (pyserial hides errno in its text at times)."""
     told = re.search(r"\[Errno (\d+)\]", error.strerror or str(error))  # pyserial's text in a text
@@ -313,8 +323,7 @@ def _refused(url: str, error: OSError) -> BoardError:
         hint = "is the board plugged in? `rig boards` lists what is there"
     elif code in (errno.EACCES, errno.EPERM):
         hint = (
-            f"join its group: sudo usermod -aG {_group(url)} $USER, then log in again; or a udev "
-            'rule: SUBSYSTEM=="tty", ATTRS{idVendor}=="303a", TAG+="uaccess"'
+            f"join its group: sudo usermod -aG {_group(url)} $USER, then log in again{_rule(url)}"
         )
     elif code == errno.EBUSY:
         hint = "wait until that program is done, or close it"

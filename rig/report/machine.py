@@ -18,6 +18,7 @@ from typing import Literal
 
 from serial.tools import list_ports
 
+from firmware_flasher.port import how_to_be_allowed
 from rig.air.privilege import command as helper_command
 from rig.errors import FaultError
 
@@ -158,10 +159,7 @@ def _serial_ports() -> Finding:
         return Finding("serial ports", "limited", "none attached", hint)
     denied = [port for port in ports if not os.access(port, os.R_OK | os.W_OK)]
     if denied:
-        hint = (
-            "sudo usermod -aG dialout $USER, then log in again; or a udev rule: "
-            'SUBSYSTEM=="tty", ATTRS{idVendor}=="303a", TAG+="uaccess"'
-        )
+        hint = how_to_be_allowed(*map(Path, denied))
         return Finding("serial ports", "limited", f"no permission: {', '.join(denied)}", hint)
     return Finding("serial ports", "ok", ", ".join(ports))
 

@@ -13,9 +13,10 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from rig.boards import port_trouble, serial_lines
 from rig.boards.serial_lines import Pins, reset_by_lines, sequence
@@ -210,10 +211,18 @@ def test_a_console_asks_for_both_lines_before_it_opens(
     assert transistors(opened[0].states) == []
 
 
-def test_a_port_without_permission_names_group_and_udev_rule(tmp_path: Path) -> None:
-    error = port_trouble.refused(str(tmp_path), PermissionError(13, "Permission denied"))
-    assert "usermod -aG" in str(error.hint)
-    assert "uaccess" in str(error.hint)
+def test_a_port_without_permission_names_group_and_the_rule_for_its_adapter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapter = ListPortInfo("/dev/ttyUSB7")  # made: no adapter is attached here
+    adapter.vid, adapter.pid = 0x1A86, 0x55D3
+    monkeypatch.setattr(list_ports, "comports", lambda: [adapter])
+    denied = PermissionError(13, "Permission denied")
+
+    for refused in (port_trouble.refused, sources._refused):
+        hint = str(refused(adapter.device, denied).hint)
+        assert "usermod -aG" in hint
+        assert 'ATTRS{idVendor}=="1a86", ATTRS{idProduct}=="55d3", TAG+="uaccess"' in hint
 
 
 def test_a_busy_port_names_the_process() -> None:
