@@ -39,15 +39,17 @@ def test_a_choice_that_makes_no_sense_is_refused(name: str) -> None:
         chosen_faults([name])
 
 
-def play(lab: Any, out: Path, *arguments: str) -> dict[str, Any]:
+def play(
+    lab: Any, out: Path, *arguments: str, firmware: Path = FIRMWARE, within: float = 100
+) -> dict[str, Any]:
     """`rig run` in the lab's namespace; its verdict."""
     rig = [sys.executable, "-m", "rig"]
     try:
         done = subprocess.run(
-            [*rig, "run", *arguments, "--firmware", str(FIRMWARE), "--out", str(out), "--json"],
+            [*rig, "run", *arguments, "--firmware", str(firmware), "--out", str(out), "--json"],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=within,
             check=False,
         )
     finally:
@@ -128,6 +130,20 @@ def test_a_board_of_the_bench_in_a_namespace_of_its_own_is_tested_just_so(
     assert {f["fault"] for f in found} == {"rst-forged", "stall", "rst", "recycle", "link-down"}
     assert all(f["asked"] == f["seen"] for f in found)
     assert lab.traces() == before
+
+
+@pytest.mark.root
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("version", ["v0.5.0", "pr57", "v0.6.1"])
+def test_every_way_of_the_airs_own_finds_the_old_bugs_in_its_first_cycle(
+    lab: Any, tmp_path: Path, version: str
+) -> None:
+    names = ["forged-rst", "half-open", "four-tuple-reuse", "roam", "silence"]
+    firmware = FIRMWARE.with_name(version)
+    verdict = play(lab, tmp_path, *names, "--cycles", "1", firmware=firmware, within=300)
+    found = {s["scenario"]: (s["verdict"], s["first_failing_cycle"]) for s in verdict["scenarios"]}
+    assert found == dict.fromkeys(names, ("fail", 1))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root has every right")
