@@ -47,17 +47,11 @@ class Credentials:
 
 
 class Bench:
-    def __init__(self, ssid: str, passphrase: str, beacon_timeout: float = 0.05) -> None:
+    def __init__(self, ssid: str, passphrase: str) -> None:
         self.lines: list[str] = []
         self.changed = asyncio.Event()
         self.air, self.ap = Air(), AccessPoint()
-        self.station = Station(
-            self.air,
-            self.ap,
-            Credentials(ssid, passphrase),
-            self.log,
-            beacon_timeout=beacon_timeout,
-        )
+        self.station = Station(self.air, self.ap, Credentials(ssid, passphrase), self.log)
 
     def log(self, level: str, tag: str, text: str) -> None:
         self.lines.append(f"{level} {tag}: {text}")
@@ -73,6 +67,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(wifi, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(wifi, "BEACON_TIMEOUT", 0.05)
 
 
 @pytest.fixture
@@ -129,17 +124,18 @@ async def test_silence_of_the_beacons_is_a_loss_and_the_station_comes_back(good)
 
 async def test_a_switched_off_access_point_says_good_bye(good):
     good.ap.on = False
-    good.station.look()
+    good.air.on_air()
     await good.until("state: run -> init (0x3c0)")
     assert not good.station.joined
     good.ap.on = True
     before = len(good.lines)
-    good.station.look()
+    good.air.on_air()
     await good.until("sta ip:", before)
 
 
-async def test_a_short_silence_goes_unnoticed():
-    bench = Bench("virtual-air", "only-a-model", beacon_timeout=30)
+async def test_a_short_silence_goes_unnoticed(monkeypatch):
+    monkeypatch.setattr(wifi, "BEACON_TIMEOUT", 30)
+    bench = Bench("virtual-air", "only-a-model")
     await bench.station.join(MAC)
     watch = asyncio.create_task(bench.station.watch())
     before = len(bench.lines)

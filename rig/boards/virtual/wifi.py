@@ -55,23 +55,16 @@ class Station:
         access_point: AccessPoint,
         nvs: Nvs,
         log: Callable[[str, str, str], None],
-        *,
-        beacon_timeout: float = BEACON_TIMEOUT,
     ) -> None:
         """`log` takes level, tag and text."""
         self._network = network
         self._ap = access_point
         self._log = log
-        self._beacon_timeout = beacon_timeout
         self._ssid = _credential(nvs, "sta.ssid", counted=True)
         self._passphrase = _credential(nvs, "sta.pswd", counted=False)
         self._changed = asyncio.Event()
         self.joined = False
-        network.on_air = self.look
-
-    def look(self) -> None:
-        """The path or the access point changed: something to react to."""
-        self._changed.set()
+        network.on_air = self._changed.set
 
     async def join(self, mac: bytes) -> str:
         """Log the start, then try until there is an address; return that."""
@@ -87,7 +80,7 @@ class Station:
             if not self._ap.on:
                 await self._lose(_DEAUTH_LEAVING, 0xC0)
                 await self._associate()
-            elif not self._network.air and not await self._returns(self._beacon_timeout):
+            elif not self._network.air and not await self._returns(BEACON_TIMEOUT):
                 self._log("I", "wifi", "bcn_timeout,ap_probe_send_start")
                 self._log("I", "wifi", "ap_probe_send over, resett wifi status to disassoc")
                 await self._lose(_BEACON_LOST, 0)

@@ -72,21 +72,14 @@ class Client:
             self._events.popleft()()
         self._player.loop()
 
-    def publish_state(self) -> None:
-        """Queue a `client/state` for the current server, if it is established."""
-        if self._manager.current is not None:
-            self.publish_state_to(self._manager.current)
-
-    def publish_state_to(self, connection: ServerConnection) -> None:
-        """Queue a `client/state`, if the connection's handshake is complete."""
-        if not connection.is_connected or not connection.is_handshake_complete:
+    def publish_state(self, connection: ServerConnection | None = None) -> None:
+        """Queue a `client/state` for a connection, or the current one, if it is established."""
+        connection = connection or self._manager.current
+        if connection is None or not connection.is_connected:
             return
-        available = None
-        if self.version.noise:
-            if not connection.roles:
-                return
-            available = self._player.offset is not None
-        connection.send_text(messages.client_state(self._volume, self._muted, available))
+        available = self._player.offset is not None if self.version.noise else None
+        if connection.is_handshake_complete and (connection.roles or not self.version.noise):
+            connection.send_text(messages.client_state(self._volume, self._muted, available))
 
     def turn_volume(self) -> None:
         """A step of the volume key: each is published."""
@@ -199,7 +192,7 @@ class Client:
         if connection is manager.current:
             self.on_admitted(connection)
             if connection.roles != before:
-                self.publish_state_to(connection)
+                self.publish_state(connection)
 
     def on_admitted(self, connection: ServerConnection) -> None:
         """It is the current one: in noise the server that last played is remembered by that."""
@@ -235,7 +228,7 @@ class Client:
         if best is not None:
             synchronized, self._player.offset = self._player.offset is not None, best
             if self.version.noise and not synchronized:
-                self.publish_state_to(current)  # available from here on
+                self.publish_state(current)  # available from here on
 
     def _on_server_command(self, payload: JsonObject) -> None:
         player = payload.get("player")

@@ -146,7 +146,7 @@ class NurseryManager(Manager):
         self._timers.forget(connection)
         self.current = connection
         self._device.on_admitted(connection)
-        self._device.publish_state_to(connection)
+        self._device.publish_state(connection)
         server = connection.server
         if server is not None and noise:
             self._log("I", f"Connection admitted: server_id={server.server_id}")

@@ -109,7 +109,7 @@ class PairManager(Manager):
 
     def _handshake_complete(self, connection: ServerConnection, hello: ServerHello) -> None:
         connection.server = hello
-        self._device.publish_state_to(connection)
+        self._device.publish_state(connection)
         text = f"server_id={hello.server_id}, connection_reason={hello.reason}"
         self._log("I", f"Connection handshake complete: {text}")
         if connection is not self._pending or self.current is None:
