@@ -19,8 +19,11 @@ from rig.boards.identities import place_key, remembered
 from rig.errors import BoardError
 
 JTAG = "Espressif USB-Serial-JTAG"
+FLOW_CONTROL = "Silicon Labs CP2102C"
+"""Moves RTS by itself (esp_pylib, `HARDWARE_FLOW_CONTROL_VID_PIDS`)."""
 BRIDGES = {
     (0x303A, 0x1001): JTAG,
+    (0x10C4, 0xEA64): FLOW_CONTROL,
     (0x303A, None): "Espressif USB",
     (0x10C4, None): "Silicon Labs CP210x",
     (0x1A86, None): "WCH CH34x",

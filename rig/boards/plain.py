@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from rig.boards import nearest
 from rig.boards.base import Address, Dials, FlashPort, Identity
 from rig.boards.commands import Run, run_command
-from rig.boards.discovery import JTAG, attached
+from rig.boards.discovery import FLOW_CONTROL, JTAG, attached
 from rig.boards.identities import place_key, remember, remembered
 from rig.boards.power import OFF_SECONDS, Power, switch
 from rig.boards.serial_lines import USUAL_PINS, Pins, reset_by_lines, type_on
@@ -229,7 +229,10 @@ class PlainBoard:
     @property
     def usb_jtag(self) -> bool:
         """Whether its port is the USB-Serial-JTAG of the chip itself."""
-        return any(p.device == self._lines_port() and p.bridge == JTAG for p in attached())
+        return self._is_on(JTAG)
+
+    def _is_on(self, bridge: str) -> bool:
+        return any(p.device == self._lines_port() and p.bridge == bridge for p in attached())
 
     @property
     def console_asserted(self) -> bool:
@@ -277,6 +280,7 @@ class PlainBoard:
                 download=download,
                 pins=self.settings.pins,
                 usb_jtag=self.usb_jtag,
+                flow_control=self._is_on(FLOW_CONTROL),
                 port=self._open_port(),
             )
         else:

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import serial
-from esp_pylib.serial_reset import execute_custom_reset, parse_custom_reset_sequence
+from esp_pylib.serial_reset import (
+    classic_bootloader_reset,
+    execute_custom_reset,
+    hard_reset,
+    parse_custom_reset_sequence,
+)
 
 from rig.errors import BenchError, BoardError
 
@@ -126,17 +131,24 @@ async def reset_by_lines(
     download: bool = False,
     pins: Pins = USUAL_PINS,
     usb_jtag: bool = False,
+    flow_control: bool = False,
     port: serial.SerialBase | None = None,
 ) -> None:
     """Reset the board on this port, into download mode on request. Raises `BoardError`.
 
+    `flow_control`: the adapter moves RTS by itself (CP2102C), as received bytes fill it and when
+    it is closed; esptool's sequences for such a one, where the wiring is the usual one.
     `port`: it is open already, and stays so.
     """
     opened = None if port is not None else await asyncio.to_thread(_open, url)
     lines: Any = port if port is not None else opened
     steps = sequence(pins, download=download, usb_jtag=usb_jtag)
     try:
-        await asyncio.to_thread(execute_custom_reset, lines, steps)
+        if flow_control and pins.usual and not usb_jtag:
+            way = classic_bootloader_reset if download else hard_reset
+            await asyncio.to_thread(way, lines, flow_control=True)
+        else:
+            await asyncio.to_thread(execute_custom_reset, lines, steps)
     except (OSError, NotImplementedError) as error:
         if not isinstance(error, NotImplementedError) and _went_with_the_reset(url):
             return  # USB inside the chip: the port leaves the bus with the chip's reset

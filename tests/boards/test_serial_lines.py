@@ -13,12 +13,14 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 import pytest
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from rig.boards import port_trouble, serial_lines
+from rig.boards.discovery import FLOW_CONTROL, attached
 from rig.boards.serial_lines import Pins, reset_by_lines, sequence
 from rig.console import sources
 from rig.errors import BenchError, BoardError
@@ -155,6 +157,34 @@ def test_a_usb_jtag_is_asked_its_own_way(port: RecordedPort) -> None:
     assert usb_jtag(port.states) == ["run"]
     reset(port, download=True, usb_jtag=True)
     assert usb_jtag(port.states) == ["download"]
+
+
+def test_an_adapter_that_moves_rts_by_itself_is_left_so_that_it_resets_nothing(
+    port: RecordedPort,
+) -> None:
+    master, slave = pty.openpty()
+    port.fileno = lambda: slave  # type: ignore[attr-defined]
+    try:
+        ran = list(reset(port, flow_control=True))
+        waits = reset(port, download=True, flow_control=True)
+        hangs_up = termios.tcgetattr(slave)[2] & termios.HUPCL
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert (transistors(ran), transistors(waits)) == (["run"], ["download"])
+    assert [states[-1][0] for states in (ran, waits)] == [True, True]  # EN is high whatever RTS is
+    assert not hangs_up
+
+
+def test_a_cp2102c_is_told_from_other_cp210x() -> None:
+    one, other = (ListPortInfo(f"/dev/ttyUSB{n}") for n in range(2))
+    one.vid, one.pid, other.vid, other.pid = 0x10C4, 0xEA64, 0x10C4, 0xEA60
+
+    assert [port.bridge for port in attached(lambda: [one, other])] == [
+        FLOW_CONTROL,
+        "Silicon Labs CP210x",
+    ]
 
 
 def test_the_bench_has_the_last_word_on_what_kind_it_is() -> None:
