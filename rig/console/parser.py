@@ -49,7 +49,8 @@ class ConsoleParser:
         self._sockets = SocketReader(board)
         self._crashes = CrashReader()
         self._crash = 0
-        self._last = ""
+        self._last: str | None = None
+        """The newest line, while it may be folded. None, not "": a blank line is no repeat."""
         self._last_line: LogLine | None = None
         self._repeats = 0
         self._first_repeat = (0, 0)
@@ -116,12 +117,12 @@ class ConsoleParser:
             # Only a line that means nothing else may be folded: two resets are two resets.
             last, self._last_line = raw, line
             if fields[2] in _TAGS and self._known(line, events):
-                last = ""
+                last = None
             if not loud:
                 quiet.append(raw)
             elif told := crashes.feed(number, raw):
                 self._tell(told, t, events)
-                last = ""
+                last = None
         self._last = last
         for raw in quiet[-CONTEXT:]:
             crashes.note(raw)

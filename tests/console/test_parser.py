@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,6 +149,15 @@ def test_a_crash_stays_open_while_the_port_is_silent_for_a_moment() -> None:
     parser.feed(PANIC[: PANIC.index(b"Rebooting")], 1)
     assert not any(isinstance(event, Crash) for event in parser.settle(2))
     assert any(isinstance(event, Crash) for event in parser.flush(3))
+
+
+@pytest.mark.parametrize(
+    "told", [LINES[9], LINES[11], LINES[6], b"rst:0xc (RTC_SW_CPU_RST),boot:0x8 (X)"]
+)
+def test_a_blank_line_repeats_nothing(told: bytes) -> None:
+    events = parse(b"I (1) app: up\n" + told + b"\n\n\nI (2) app: on\n")
+    lines = [event for event in events if isinstance(event, LogLine)]
+    assert [line.line for line in lines] == [1, 2, 5]
 
 
 def test_an_endless_flood_still_shows_now_and_then() -> None:
