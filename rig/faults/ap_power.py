@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from rig.errors import FaultError
-from rig.faults.air_fault import WITHIN
 from rig.faults.air_radio import left
-from rig.faults.registry import Proof, Target, fault
+from rig.faults.registry import Param, Proof, Target, fault
 from rig.history.events import Event, LogLine, Packet
 
+WITHIN = Param("within", "s", 15.0, 0.1, 120.0, "how long its proof is waited for")
+"""ESP-IDF's WiFi gives a network up after 6 s without a beacon (`esp_wifi_set_inactive_time`)."""
 UNANSWERED = 2
 """Retransmissions to the board in a row, with no word of it between them."""
 
@@ -18,18 +21,22 @@ UNANSWERED = 2
     seen="the board's log says `wifi:state: run -> init`, or the capture shows retransmissions to "
     "it and no word of it between them",
     params=(WITHIN,),
-    needs=("the access point's power: [network.power] in the bench",),
+    needs=("`power` in the network table of the bench",),
     aimed=False,
 )
 async def ap_power_off(target: Target, **params: float) -> Proof | None:
     """Off until it is healed. Raises `FaultError` where the bench does not say how."""
     if target.air is None:
         raise FaultError("ap-power-off: there is no air around this board")
+    with contextlib.suppress(FaultError):
+        await target.air.open()  # without the rights to capture there is still the board's log
     place = target.board.address.host if target.board.address else ""
     with target.history.watch(lambda event: isinstance(event, LogLine | Packet)) as watch:
         await target.air.power_off("ap-power-off")
         if target.act is not None:
             await target.act()
+        if target.connection is not None and not target.connection.closed:
+            target.connection.ping(b"power")  # something to be left unanswered
         unanswered: list[int] = []
 
         def proves(event: Event) -> bool:
