@@ -19,6 +19,8 @@ ROOM: Final = 5_000
 """Lines that wait to be written; a terminal that is held (Ctrl-S) loses those beyond."""
 FOLD_MS: Final = 1_000.0
 """Media that follow each other are one line, at least so often."""
+MOST: Final = 200
+"""Lines a second that can be read: what is beyond is counted."""
 FLUSH_S: Final = 2.0
 """How long the last lines may take to be written."""
 _MEDIA = re.compile(r"binary(?:, sealed)? \((\d+) B\)")
@@ -78,6 +80,8 @@ class LiveView:
         """Connections and senders whose sealed frames are told with what is inside."""
         self._run: list[Step] = []
         self._bytes = 0
+        self._second = 0
+        self._shown = 0
 
     def __call__(self, entry: Entry) -> None:
         """Take one entry of the history."""
@@ -119,5 +123,13 @@ class LiveView:
             self._line(replace(run[0], words=f"{kind}, {len(run)} of them ({self._bytes} B)"))
 
     def _line(self, step: Step) -> None:
+        second = int(step.ms // 1_000)
+        if second != self._second:
+            if (more := self._shown - MOST) > 0:
+                self._put(f"{self._board}... {more} more in that second: `rig wire` has them")
+            self._second, self._shown = second, 0
+        self._shown += 1
+        if self._shown > MOST:
+            return
         text = self._board + line(step, width=self._width)
         self._put(self._loud(text) if step.loud else text)

@@ -21,6 +21,8 @@ from rig.servers.unsealed import Heard, Unsealed, listen_in
 
 TEXT_BOUND: Final = 500
 """Characters kept of a warning: it may quote what the device sent."""
+REDIRECT_BOUND: Final = 200
+"""Characters kept of where a device redirects to."""
 CLOSE_S: Final = 2.0
 """How long a server may take to close: it waits for a Close of the device, which may be silent."""
 _COMPLIANCE: Final = "non-compliant client"
@@ -46,6 +48,29 @@ def check_installed() -> None:
     """Raises `BenchError` where aiosendspin or its server part is missing."""
     for module in ("server.server", "noise.keys"):
         aiosendspin(module)
+
+
+def dialling() -> Any:
+    """An `aiohttp.ClientSession` that a server dials devices with; whoever asked closes it.
+
+    It follows no redirect: a device would send the server to any host, past the link.
+    """
+    import aiohttp
+
+    async def refuse(_session: Any, _context: Any, params: Any) -> None:
+        where = str(params.response.headers.get("Location", "nowhere"))[:REDIRECT_BOUND]
+        raise aiohttp.ClientError(
+            f"it answered the upgrade with {params.response.status}, to {where!r}: "
+            "a redirect is not followed"
+        )
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trace_configs=[trace],
+    )
 
 
 @dataclass(slots=True)
@@ -128,8 +153,8 @@ class Engine:
     ) -> None:
         """Nothing runs yet. Raises `BenchError` where aiosendspin is not installed.
 
-        `identity` and `store` are aiosendspin's; new ones by default. `session` is an
-        `aiohttp.ClientSession` to dial with, which stays open.
+        `identity` and `store` are aiosendspin's; new ones by default. `session` is one to dial with
+        (`dialling`), which stays open.
         """
         keys = aiosendspin("noise.keys")
         self._module = aiosendspin("server.server")
@@ -143,12 +168,14 @@ class Engine:
         self.identity = identity or keys.Identity.generate()
         self._store = store or _trusting(stores.InMemoryServerPairingStore, self.trusted)
         self._session = session
+        self._own_session: Any = None
         self.server_id: str = self.identity.peer_id
         self.server: Any = None
         """The `SendspinServer`, once started."""
         self._runner: Any = None
         self.unsealed: list[Unsealed] = []
         """Its connections whose plaintext is recorded."""
+        self.last_warning: str | None = None
         self._context = contextvars.copy_context()
         self._context.run(_speaking.set, self)
 
@@ -156,11 +183,13 @@ class Engine:
         """Make the server. It neither listens nor dials by itself."""
         _warnings.attach()
         listen_in(aiosendspin("noise.session").NoiseSession, _listener)
+        if self._session is None:
+            self._own_session = dialling()
         self.server = self._module.SendspinServer(
             asyncio.get_running_loop(),
             self.identity,
             self.name,
-            client_session=self._session,
+            client_session=self._session or self._own_session,
             pairing_store=self._store,
             allow_unencrypted=self.allow_unencrypted,
             clock=clock,
@@ -199,6 +228,8 @@ class Engine:
                         await self._runner.cleanup()
         finally:
             _warnings.detach()
+            if self._own_session is not None:
+                await self._own_session.close()
 
     def task[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` so that what is logged in it is this server's."""
@@ -212,6 +243,7 @@ class Engine:
 
     def warned(self, text: str) -> None:
         """Record what it logged."""
+        self.last_warning = text[:TEXT_BOUND]
         conns = self.conns()
         self._record(
             ServerWarned(

@@ -22,7 +22,7 @@ from rig.history.events import Opcode as OpcodeName
 from rig.protocol import generation_of
 from rig.protocol.payload import payload_of
 from rig.servers.connection import Connection
-from rig.servers.engine import Clock, Engine, aiosendspin, check_installed
+from rig.servers.engine import Clock, Engine, aiosendspin, check_installed, dialling
 from rig.servers.line import Entrance, Front, Unable
 from rig.servers.performing import Performer, ReferencePerformer
 from rig.servers.scripted import ScriptedServer
@@ -98,12 +98,7 @@ class PlayedServer(ScriptedServer):
 
     def _client_session(self) -> Any:
         if self._session is None:
-            import aiohttp
-
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
+            self._session = dialling()
         return self._session
 
     def _retire(self, engine: Engine) -> None:

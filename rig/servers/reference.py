@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from rig.errors import ServerError
 from rig.history import Entry, Event
-from rig.history.events import Frame
+from rig.history.events import Frame, UpgradeAnswered, UpgradeAsked
 from rig.protocol import generation_of
 from rig.protocol.payload import payload_of
 from rig.servers.engine import Clock, Engine, aiosendspin
@@ -32,6 +33,40 @@ MOST_HEARD: Final = 8
 
 STATE_S: Final = 3.0
 """How long a device may take to tell its state once it is given its roles."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """How far a device came, on its latest connection."""
+
+    status: int | None = None
+    first: str | None = None
+    opened: bool = False
+
+    def take(self, event: Event) -> None:
+        match event:
+            case UpgradeAsked():
+                self.status = self.first = None
+                self.opened = False
+            case UpgradeAnswered(status=status):
+                self.status = status
+            case Frame(sender="device", type=kind, opcode=opcode) if self.first is None:
+                self.first = kind or f"a {opcode} frame"
+                self.opened = generation_of(kind) is not None
+            case _:
+                pass
+
+    def words(self) -> str:
+        """As a half sentence about the device."""
+        if self.status is None:
+            return "did not answer the upgrade request"
+        if self.status != 101:
+            return f"answered the upgrade with {self.status}"
+        if self.first is None:
+            return "said nothing after the upgrade (expected client/hello or client/init)"
+        if not self.opened:
+            return f"began with {self.first} (expected client/hello or client/init)"
+        return f"began with {self.first}, and did not get into use"
 
 
 class ReferenceServer:
@@ -72,6 +107,7 @@ class ReferenceServer:
         self._receiving: list[asyncio.Task[None]] = []
         self._boards: dict[str, str] = {}
         """client_id by board."""
+        self._seen: dict[str, _Seen] = {}
 
     def _record(self, event: Event) -> int:
         """What the server says goes into the history of each board: it does not say of whom."""
@@ -131,6 +167,7 @@ class ReferenceServer:
 
         def happened(entry: Entry) -> None:
             unsealed.take(entry)
+            self._seen.setdefault(link.board, _Seen()).take(entry.event)
             event = entry.event
             if isinstance(event, Frame) and generation_of(event.type) is not None:
                 self._boards[link.board] = str(payload_of(event).get("client_id"))
@@ -169,11 +206,15 @@ class ReferenceServer:
                 await self._until(connected=True)
                 await self._group()
         except TimeoutError as error:
-            boards = " and ".join(link.board for link in self.links)
+            late = [link.board for link in self.links if not self._in_use(link.board)]
+            seen = "; ".join(
+                f"{board} {self._seen.get(board, _Seen()).words()}" for board in late or ["none"]
+            )
+            warned = self._engine.last_warning
             raise ServerError(
-                f"{boards} was not served within {timeout:g} s: expected its opening "
-                "message over the reference server's connection",
-                hint="`rig wire` shows what crossed; an encrypted device needs pairing first",
+                f"not served within {timeout:g} s: {seen}"
+                + (f" (the server said: {warned})" if warned else ""),
+                hint="`rig wire` shows what crossed; see also the device's serial log",
             ) from error
         except Exception as error:
             if not type(error).__module__.startswith("aiohttp."):
@@ -210,6 +251,10 @@ class ReferenceServer:
             board = names.get(str(client.client_id), str(client.client_id))
             found.setdefault(client.group.group_id, []).append(board)
         return list(found.values())
+
+    def _in_use(self, board: str) -> bool:
+        known = self._boards.get(board)
+        return any(str(client.client_id) == known for client in self._clients())
 
     def _of(self, board: str) -> Any:
         for client in self._clients():

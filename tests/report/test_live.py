@@ -60,6 +60,14 @@ def test_other_connections_are_told_apart(shown) -> None:
     assert ["#1" in line for line in shown.lines] == [True, False]
 
 
+def test_a_flood_is_counted_and_not_shown(shown) -> None:
+    for _ in range(5_000):
+        shown.frame(1, opcode="ping", sender="device")
+    shown.frame(1_001, opcode="text", type="client/time", sender="device")
+    assert len(shown.lines) == live.MOST + 2
+    assert "4800 more in that second" in shown.lines[-2]
+
+
 def test_a_reader_that_has_gone_is_told_once() -> None:
     gone = threading.Event()
 
