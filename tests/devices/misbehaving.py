@@ -121,7 +121,7 @@ async def misbehave(way: str, writer: asyncio.StreamWriter) -> None:
     elif way == "deep":
         writer.write(frame(1, b'{"type":' + b"[" * 60_000))
     elif way == "pings":
-        while True:
+        while not writer.is_closing():
             writer.write(frame(9, b"x" * 125) * 100)
             await writer.drain()
     elif way == "hello-flood":
