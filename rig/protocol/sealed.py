@@ -12,13 +12,11 @@ import binascii
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from noise.connection import Keypair, NoiseConnection
-from noise.exceptions import NoiseHandshakeError, NoiseInvalidMessage, NoiseValueError
 
 from rig.protocol import messages
 
@@ -94,6 +92,21 @@ def init_wrong(payload: object) -> tuple[str, Reason] | None:
     return None
 
 
+@cache
+def _unsealable() -> tuple[type[Exception], ...]:
+    """What is raised for bytes that do not open."""
+    from cryptography.exceptions import InvalidTag
+    from noise import exceptions
+
+    return (
+        InvalidTag,
+        exceptions.NoiseHandshakeError,
+        exceptions.NoiseInvalidMessage,
+        exceptions.NoiseValueError,
+        ValueError,
+    )
+
+
 class ServerChannel:
     """One connection's channel: `challenge`, `accept`, then `seal` and `open`."""
 
@@ -123,6 +136,9 @@ class ServerChannel:
             raise SealError(*wrong)
         assert isinstance(payload, dict)
         init = messages.encode("server/init", {"server_id": self.server_id, "version": VERSION})
+        # a tenth of a second, which a run on a legacy device need not wait for
+        from noise.connection import Keypair, NoiseConnection
+
         noise = NoiseConnection.from_name(f"Noise_KKpsk2_{payload['suite']}".encode())
         noise.set_as_initiator()
         noise.set_keypair_from_private_bytes(Keypair.STATIC, self._private)
@@ -150,13 +166,7 @@ class ServerChannel:
             raise SealError("noise/handshake that nobody asked for")
         try:
             inner = bytes(self._noise.read_message(data))
-        except (
-            InvalidTag,
-            NoiseHandshakeError,
-            NoiseInvalidMessage,
-            NoiseValueError,
-            ValueError,
-        ) as error:
+        except _unsealable() as error:
             raise SealError("noise/handshake message 2 does not authenticate") from error
         if inner != b"{}":
             raise SealError(f"noise/handshake message 2 carries {inner[:20]!r}, not {{}}")
@@ -184,7 +194,7 @@ class ServerChannel:
         """
         try:
             plain = bytes(self._noise.decrypt(sealed))
-        except (InvalidTag, NoiseInvalidMessage, NoiseValueError, ValueError) as error:
+        except _unsealable() as error:
             raise SealError("it does not open with this connection's key") from error
         if not plain:
             raise SealError("nothing is inside")
