@@ -24,7 +24,7 @@ SHARED = Context("/dev/ttyUSB0", "default-reset", holders=(Holder(77, "picocom")
             "[Errno 13] could not open port: Permission denied",
             13,
             errors.PortDenied,
-            "udev",
+            "usermod",
         ),
         ("open", "[Errno 11] Could not exclusively lock port", 11, errors.PortBusy, "another"),
         ("open", "[Errno 16] Device or resource busy", 16, errors.PortBusy, "another process"),

@@ -76,7 +76,7 @@ async def test_a_flash_that_broke_off_is_known_and_redone_in_full(
     bundle = load_bundle(build(files={"speaker.bin": firmware.app(filling=CODE)}))
     board.wire.silent_after = 180_000  # in the middle of the application
     with pytest.raises(errors.FlashError):
-        await flash(bundle, port_of(board), memory=memory)
+        await flash(bundle, port_of(board), memory=memory, connect_attempts=1)
     assert torn(memory)
     board.wire.silent_after = None
     await board.reset(download=True)
