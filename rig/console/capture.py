@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rig.console.flood import FloodGate
 from rig.console.parser import ConsoleParser
 from rig.console.serial_log import SerialLog, log_path
 from rig.console.sources import CHUNK, Source, SourceGone, UrlSource, open_source
@@ -80,6 +81,7 @@ class Capture:
         self._from_start = from_start
         self._wait = wait
         self._parser = ConsoleParser(board)
+        self._gate = FloodGate(board) if folder is not None else None
         self._log: SerialLog | None = None
         self._source: Source | None = None
         self._thread: _Reader | None = None
@@ -120,6 +122,9 @@ class Capture:
         try:
             await self._detach()
             self._flush()
+            if self._gate is not None:
+                for left_out in self._gate.rest(now_ns()):
+                    self._sink(left_out)
         finally:
             self._close_log()
         failed = self._failed
@@ -336,7 +341,8 @@ class Capture:
     def _tell(self, *events: Event) -> None:
         try:
             for event in events:
-                self._sink(event)
+                for kept in self._gate.through(event) if self._gate else (event,):
+                    self._sink(kept)
         except RigError as error:
             self._fail(error)
 
