@@ -59,7 +59,10 @@ class Network:
         else:
             return ""
         if phrase is None:
-            raise BenchError(f"the WiFi pass-phrase is not in {where}", hint="put it there")
+            raise BenchError(
+                f"the WiFi pass-phrase is not in {where}",
+                hint=f"export {self.passphrase_env}=..., as a secret of the CI runner or by hand",
+            )
         if not 8 <= len(phrase.encode()) <= 64:
             raise BenchError(
                 f"the WiFi pass-phrase in {where} has {len(phrase.encode())} bytes",
@@ -74,4 +77,7 @@ class Network:
                 return file.read(1_000).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "no UTF-8 text"
-            raise BenchError(f"the WiFi pass-phrase file {path}: {why}") from error
+            raise BenchError(
+                f"the WiFi pass-phrase file {path}: {why}",
+                hint="write the pass-phrase into it, or name the right one as passphrase_file",
+            ) from error
