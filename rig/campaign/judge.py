@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from rig.campaign.verdicts import (
@@ -32,7 +33,12 @@ class _Cycle:
     first: int
     last: int | None = None
     asked: int = 0
-    seen: int = 0
+    unseen: set[int] = field(default_factory=set)
+    """Faults, by id, that were asked for in it and are not proven yet."""
+
+    def proven(self, needs_fault: bool) -> bool:
+        """Whether each of its faults was seen; a scenario of faults needs one in each cycle."""
+        return not self.unseen and (bool(self.asked) or not needs_fault)
 
 
 @dataclass(slots=True)
@@ -41,6 +47,8 @@ class _Scenario:
 
     start: ev.ScenarioStarted
     first: int
+    begin: int
+    """Where its stretch begins: right after the scenario before it."""
     end: ev.ScenarioEnded | None = None
     last: int | None = None
     asked: Counter[str] = field(default_factory=Counter)
@@ -55,6 +63,12 @@ class _Scenario:
     """The first cycle that could not be played to its end, and why."""
     cycle: _Cycle | None = None
     audio: AudioVerdict | None = None
+    upgraded: int = 0
+    """Connections that the device took."""
+    heard: bool = False
+    """Whether the console said anything at all meanwhile."""
+    told: bool = False
+    """Whether it told of connections."""
 
     def take(self, entry_n: int, event: ev.Event) -> None:
         match event:
@@ -68,19 +82,29 @@ class _Scenario:
             case ev.CycleEnded():
                 self.cycles += 1
                 self.whole += 1
-                if self.cycle is not None and self.cycle.asked == self.cycle.seen:
+                if self.cycle is not None and self.cycle.proven(self.start.needs_fault):
                     self.proven += 1
                 self.cycle = None
-            case ev.FaultAsked(fault=fault):
+            case ev.FaultAsked(fault=fault, id=number):
                 self.asked[fault] += 1
                 if self.cycle is not None:
                     self.cycle.asked += 1
+                    self.cycle.unseen.add(number)
             case ev.AudioFared() as fared:
                 self.audio = _with(self.audio or AudioVerdict(), fared)
-            case ev.FaultSeen(fault=fault):
+            case ev.FaultSeen(fault=fault, id=number):
                 self.seen[fault] += 1
                 if self.cycle is not None:
-                    self.cycle.seen += 1
+                    self.cycle.unseen.discard(number)
+            case ev.UpgradeAnswered(status=101):
+                self.upgraded += 1
+            case ev.SocketSeen():
+                self.heard = self.told = True
+            case ev.LogLine(component=component):
+                self.heard = True
+                self.told = self.told or (component or "").startswith("sendspin")
+            case ev.Boot() | ev.CrashBegan() | ev.AppStarted():
+                self.heard = True
             case _:
                 pass
 
@@ -116,6 +140,8 @@ _SURVEYED: tuple[type[ev.Event], ...] = (
     ev.FaultAsked,
     ev.FaultSeen,
     ev.AudioFared,
+    ev.UpgradeAnswered,
+    ev.SocketSeen,
 )
 
 
@@ -136,13 +162,31 @@ def _survey(history: History) -> _Run:
                 run.has_console = True
                 _name_firmware(run, event)
             case ev.ScenarioStarted() as event:
-                run.scenarios.append(_Scenario(event, entry.n))
+                run.scenarios.append(_Scenario(event, entry.n, entry.n))
             case ev.ScenarioEnded() as event if run.scenarios:
                 run.scenarios[-1].end = event
                 run.scenarios[-1].last = entry.n
-            case event if run.scenarios and run.scenarios[-1].end is None:
-                run.scenarios[-1].take(entry.n, event)
+            case _:
+                pass
+        if run.scenarios and run.scenarios[-1].end is None:
+            run.scenarios[-1].take(entry.n, entry.event)
+    _share(run)
     return run
+
+
+def _share(run: _Run) -> None:
+    """Let no event fall between two scenarios: it is the later one's, after the last the last's.
+
+    A crash or a stray frame just after a scenario's end would be nobody's otherwise. Under pytest
+    there are other tests in between, with their own judgement of what they do.
+    """
+    if run.started is None or not run.started.plan.get("scenarios"):
+        return
+    for before, after in pairwise(run.scenarios):
+        if before.last is not None:
+            after.begin = before.last + 1
+    if run.scenarios:
+        run.scenarios[-1].last = None
 
 
 def _name_firmware(run: _Run, event: ev.AppStarted) -> None:
@@ -153,7 +197,8 @@ def _name_firmware(run: _Run, event: ev.AppStarted) -> None:
 
 
 def _judge_scenario(history: History, run: _Run, told: _Scenario) -> ScenarioVerdict:
-    stretch = Stretch(history, told.first, told.last, has_console=run.has_console)
+    deaf = _deaf(run, told)
+    stretch = Stretch(history, told.begin, told.last, has_console=run.has_console and not deaf)
     checks = []
     for name in told.start.checks:
         try:
@@ -173,8 +218,8 @@ def _judge_scenario(history: History, run: _Run, told: _Scenario) -> ScenarioVer
                 required=outcome.broken or name in told.start.required,
             )
         )
-    reason = _doubt(told)
     counted = [c.verdict for c in checks if c.required or c.verdict is Verdict.FAIL]
+    reason = _doubt(told) or (_shortfall(told) if Verdict.FAIL not in counted else None)
     verdict = worst([*counted, *([Verdict.INCONCLUSIVE] if reason else [])])
     failing = [c.cycle for c in checks if c.verdict is Verdict.FAIL and c.cycle is not None]
     last_t = told.end.t if told.end else told.start.t
@@ -193,6 +238,13 @@ def _judge_scenario(history: History, run: _Run, told: _Scenario) -> ScenarioVer
         first_event=told.first,
         last_event=told.last,
     )
+
+
+def _deaf(run: _Run, told: _Scenario) -> bool:
+    """Whether the console fell silent: it tells of connections elsewhere in the run, and here,
+    where the device took some, it said nothing at all. Then it would not tell of a crash either.
+    """
+    return bool(told.upgraded) and not told.heard and any(each.told for each in run.scenarios)
 
 
 def _with(sum_: AudioVerdict, fared: ev.AudioFared) -> AudioVerdict:
@@ -248,10 +300,35 @@ def _doubt(told: _Scenario) -> str | None:
     return None
 
 
+def _shortfall(told: _Scenario) -> str | None:
+    """Why what was played is too little to pass, or None."""
+    planned = told.start.params.get("cycles")
+    if isinstance(planned, int) and told.cycles < planned:
+        return f"{told.cycles} of {planned} cycles were played"
+    if 2 * told.proven < told.cycles:
+        why = ""
+        if told.cut_short is not None:
+            why = f"; cycle {told.cut_short[0]} was cut short: {told.cut_short[1]}"
+        return (
+            f"only {told.proven} of {told.cycles} cycles were played to their end and proven{why}"
+        )
+    return None
+
+
 def _spared(run: _Run, told: _Scenario) -> bool:
     """Whether nobody asked for this scenario by name, and the bench lacks what it needs."""
     by_name = run.started is None or not run.started.plan.get("catalogue")
     return not by_name and told.end is not None and told.end.outcome == "lacking"
+
+
+def _unplayed(run: _Run) -> list[str]:
+    """What the plan names and the history lacks, but for a run that was to stop at a failure."""
+    plan = run.started.plan if run.started else {}
+    names = plan.get("scenarios")
+    if not isinstance(names, list) or plan.get("fail_fast"):
+        return []
+    played = {told.start.scenario for told in run.scenarios}
+    return [str(name) for name in names if name not in played]
 
 
 def judge(out: Path) -> RunVerdict:
@@ -282,6 +359,8 @@ def judge(out: Path) -> RunVerdict:
         reason = run.ended.outcome
     elif not scenarios:
         reason = "no scenario was run"
+    elif unplayed := _unplayed(run):
+        reason = f"the history has nothing of {', '.join(unplayed)}, which the run was to play"
     doubts = [Verdict.INCONCLUSIVE] if reason else []
     if spared and not reason:
         reason = "; ".join(f"{each.scenario} was not played: {each.reason}" for each in spared)

@@ -7,10 +7,40 @@ from typing import Any
 from rig.checks.connections import follow
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
-from rig.history.events import Boot, ConnectionClosed, CrashBegan, Frame, ResetAsked
+from rig.history.events import Boot, ConnectionClosed, CrashBegan, Frame, LogLine, ResetAsked
 
 HELD_UP_US = 10_000_000
 """How long a frame may be held up on its way (closed window, silence): 10 s."""
+
+LOG_FALL_MS = 3_000
+"""How far the log's own time must fall: less is two tasks' lines out of order, or the change from
+the boot loader's clock to the system's."""
+_WRAP_MS = 1 << 32
+
+
+class _LogClock:
+    """The log's time stamps, in the order of one serial line. Two lines on either side have to
+    agree: a digit spoilt by noise is no reboot."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._before: list[tuple[int, int]] = []
+        self._fallen: tuple[int, int] | None = None
+
+    def take(self, n: int, ms: int) -> tuple[int, int, int, int] | None:
+        """A fall, as (event, ms) before and after it; None while there is none."""
+        if len(self._before) == 2:
+            least = min(self._before, key=lambda each: each[1])
+            if ms < least[1] - LOG_FALL_MS and least[1] < _WRAP_MS - 60_000:
+                if self._fallen is not None:
+                    return *least, *self._fallen
+                self._fallen = n, ms
+                return None
+        self._fallen = None
+        self._before = [*self._before[-1:], (n, ms)]
+        return None
 
 
 def _payload(frame: Frame) -> dict[str, Any]:
@@ -53,16 +83,23 @@ def uptime_never_falls(history: Judged) -> Outcome:
     """`client_transmitted` only rises, but over a boot, a crash or a reset that was asked for.
 
     On one connection it rises strictly; between connections, whose bytes may be held up by the
-    network or by a fault, a fall of more than `HELD_UP_US` is a reboot that nobody told of.
+    network or by a fault, a fall of more than `HELD_UP_US` is a reboot that nobody told of. So is
+    a fall of the log's own time stamps: a restart whose banner was lost.
     """
     latest: tuple[int, int] | None = None
     by_conn: dict[int, tuple[int, int]] = {}
     seen = 0
-    for entry, _ in follow(history, Boot, ResetAsked, CrashBegan):
+    log = _LogClock()
+    for entry, _ in follow(history, Boot, ResetAsked, CrashBegan, LogLine):
         event = entry.event
         if isinstance(event, Boot | ResetAsked | CrashBegan):
             latest = None
             by_conn.clear()
+            log.forget()
+        elif isinstance(event, LogLine) and event.device_ms is not None:
+            if (fall := log.take(entry.n, event.device_ms)) is not None:
+                told = f"the log's time fell from {fall[1]} to {fall[3]} ms, with no boot told of"
+                return failed(told, fall[0], fall[2])
         elif isinstance(event, ConnectionClosed):
             by_conn.pop(event.conn, None)
         if not isinstance(event, Frame) or event.sender != "device" or event.type != "client/time":

@@ -2,7 +2,7 @@
 
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
-from rig.history.events import AppStarted, Boot, Crash, CrashBegan, ResetAsked
+from rig.history.events import AppStarted, Boot, ConsoleGap, Crash, CrashBegan, ResetAsked
 
 _NO_CONSOLE = "nothing was heard from the serial console, so a crash would not have been seen"
 
@@ -30,7 +30,29 @@ def no_crash(history: Judged) -> Outcome:
         return failed(words, *evidence, findings=len(began.keys() | records.keys()))
     if not history.has_console:
         return inconclusive(_NO_CONSOLE)
+    if (gap := _unasked_gap(history)) is not None:
+        return inconclusive(_GAP, gap)
     return passed("no crash on the console")
+
+
+_GAP = "the serial port went away by itself for a while: a crash then would not have been seen"
+
+
+def _unasked_gap(history: Judged) -> int | None:
+    """Where the port went away although the rig had not reset the board: with a native USB port
+    that is what a crash may look like."""
+    asked = False
+    for entry in history.only(ConsoleGap, ResetAsked, AppStarted):
+        match entry.event:
+            case ResetAsked():
+                asked = True
+            case AppStarted():
+                asked = False
+            case ConsoleGap(gone=True) if not asked:
+                return entry.n
+            case _:
+                pass
+    return None
 
 
 @check(
@@ -58,4 +80,6 @@ def no_unasked_reboot(history: Judged) -> Outcome:
         return failed(f"the device rebooted by itself: {what}", n, findings=len(unasked))
     if not history.has_console:
         return inconclusive(_NO_CONSOLE.replace("crash", "reboot"))
+    if (gap := _unasked_gap(history)) is not None:
+        return inconclusive(_GAP.replace("crash", "reboot"), gap)
     return passed(f"{boots} boots, each asked for" if boots else "no boot")

@@ -39,7 +39,9 @@ def scenario_lines(verdict: ScenarioVerdict) -> RenderableType:
     told = ", ".join(f"{f.fault} {f.seen}/{f.asked}" for f in verdict.faults)
     facts = [f"seen: {told}"] if told else []
     if verdict.failure_rate_bound is not None:
-        facts.append(f"fails in < {verdict.failure_rate_bound:.1%} of cycles (95 % sure)")
+        proven = f"proven in {verdict.proven_cycles} of {verdict.cycles} cycles: "
+        proven = proven if verdict.proven_cycles < verdict.cycles else ""
+        facts.append(f"{proven}fails in < {verdict.failure_rate_bound:.1%} of cycles (95 % sure)")
     if verdict.audio is not None:
         facts.append(audio_words(verdict.audio))
     if not facts:

@@ -38,13 +38,14 @@ class Told:
         self.add(ev.AppStarted, board="b", line=1, project="speaker", version="v1")
         return self
 
-    def scenario(self, name: str, *checks: str, needs_fault: bool = True) -> Told:
+    def scenario(self, name: str, *checks: str, needs_fault: bool = True, **params: object) -> Told:
         self.add(
             ev.ScenarioStarted,
             scenario=name,
             checks=checks,
             required=checks,
             needs_fault=needs_fault,
+            params=params,
         )
         return self
 

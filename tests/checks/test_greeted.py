@@ -92,3 +92,15 @@ def test_a_connection_held_when_the_board_was_taken_away_is_not_judged(wire):
     wire.opened(1).upgraded(1).held(1)
     wire.add(ConsoleGap, board="b", reason="unplugged", gone=True).wait(3).settled()
     assert greeted_in_time(wire.history()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_device_that_ends_most_connections_instead_of_greeting_them_does_not_pass(wire):
+    wire.greeted(1).held(1).closed(1)
+    for conn in (2, 3):
+        wire.opened(conn).upgraded(conn).held(conn).fin(conn, "device").closed(conn)
+    assert greeted_in_time(wire.history()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_one_that_the_device_ended_and_that_was_tried_again_passes(wire):
+    wire.opened(1).upgraded(1).held(1).fin(1, "device").closed(1).greeted(2).held(2)
+    assert greeted_in_time(wire.history()).verdict is Verdict.PASS

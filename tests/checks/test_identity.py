@@ -2,6 +2,7 @@
 
 from rig.checks import Verdict
 from rig.checks.identity import client_id_stable, uptime_never_falls
+from rig.history.events import LogLine
 
 
 def _time(wire, conn, seconds):
@@ -63,3 +64,27 @@ def test_junk_instead_of_a_clock_is_not_taken_for_one(wire):
     wire.greeted(1).device(1, "client/time", client_transmitted="x")
     wire.device(1, "client/time", client_transmitted=True)
     assert uptime_never_falls(wire.history()).verdict is Verdict.INCONCLUSIVE
+
+
+def _logged(wire, *times):
+    for ms in times:
+        wire.add(LogLine, board="b", text="x", line=1, offset=0, device_ms=ms)
+    return _time(_time(wire.greeted(1), 1, 20), 1, 21)
+
+
+def test_a_log_whose_time_falls_back_is_a_restart_whose_banner_was_lost(wire):
+    outcome = uptime_never_falls(_logged(wire, 8000, 8100, 200, 300).history())
+    assert outcome.verdict is Verdict.FAIL
+    assert "8000 to 200 ms" in outcome.message
+
+
+def test_a_time_stamp_spoilt_by_noise_is_no_restart(wire):
+    history = _logged(wire, 8000, 98100, 8200, 8300, 300, 8400, 8500).history()
+    assert uptime_never_falls(history).verdict is Verdict.PASS
+
+
+def test_a_log_that_begins_anew_after_a_boot_is_no_finding(wire):
+    _logged(wire, 8000, 8100).boot()
+    wire.add(LogLine, board="b", text="x", line=1, offset=0, device_ms=20)
+    wire.add(LogLine, board="b", text="x", line=1, offset=0, device_ms=30)
+    assert uptime_never_falls(wire.history()).verdict is Verdict.PASS

@@ -2,6 +2,7 @@
 
 from rig.checks import Verdict
 from rig.checks.no_crash import no_crash, no_unasked_reboot
+from rig.history.events import ConsoleGap
 
 
 def test_a_quiet_console_passes(wire):
@@ -52,3 +53,15 @@ def test_one_reset_excuses_one_boot_only(wire):
 
 def test_without_a_console_no_reboot_is_inconclusive(wire):
     assert no_unasked_reboot(wire.history(has_console=False)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_port_that_went_away_by_itself_may_have_hidden_a_crash(wire):
+    wire.app().greeted(1).add(ConsoleGap, board="b", reason="gone", gone=True)
+    wire.add(ConsoleGap, board="b", reason="back").greeted(2)
+    assert no_crash(wire.history()).verdict is Verdict.INCONCLUSIVE
+    assert no_unasked_reboot(wire.history()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_port_that_goes_away_with_an_asked_reset_hides_nothing(wire):
+    wire.app().reset_asked().add(ConsoleGap, board="b", reason="gone", gone=True).app()
+    assert no_crash(wire.greeted(1).history()).verdict is Verdict.PASS
