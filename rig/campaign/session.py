@@ -31,6 +31,7 @@ from rig.errors import BoardError, RigError, ServerError
 from rig.faults import all_faults
 from rig.history import Entry, HistoryStore, now_ns, wall_anchor
 from rig.history import events as ev
+from rig.history.room import Room
 from rig.link import Link
 from rig.scenarios import Lacking, Scenario, Stage
 from rig.scenarios.device import Device
@@ -86,7 +87,7 @@ class Session:
         self.board = board
         self.out = out
         self.seed = seed
-        self.history = HistoryStore(out / HISTORY_FILE)
+        self.history = HistoryStore(out / HISTORY_FILE, room=Room(out))
         self.console: Capture | None = None
         self.device = Device()
         self.sockets = Sockets()
@@ -97,6 +98,8 @@ class Session:
         self._tell = on_progress
         self._stack = contextlib.AsyncExitStack()
         self._crash = asyncio.Event()
+        self._broken = asyncio.Event()
+        """Set when the history cannot be written any more."""
         self._crashes = 0
         self._records = 0
         self._learned = False
@@ -113,6 +116,13 @@ class Session:
     # -- its life ---------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+
+        def broken() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._broken.set)
+
+        self.history.on_broken = broken
         try:
             self.history.append(
                 ev.RunStarted(
@@ -151,11 +161,19 @@ class Session:
     ) -> None:
         if isinstance(error, RigError):
             self.outcome = error.message
+        if self.history.broken is not None:
+            self.outcome = self.history.broken.message
+        self.history.give_up()
         try:
             await self._stack.__aexit__(kind, error, trace)
+        except RigError as late:  # a console whose log could not be kept tells on leaving
+            self.outcome = late.message
+            raise
         finally:
-            self.history.append(ev.RunEnded(t=now_ns(), outcome=self.outcome))
-            self.history.close()
+            try:
+                self.history.append(ev.RunEnded(t=now_ns(), outcome=self.outcome))
+            finally:
+                self.history.close()
 
     def _heard(self, entry: Entry) -> None:
         match entry.event:
@@ -334,18 +352,38 @@ class Session:
         return None
 
     async def _guarded(self, act: Awaitable[None]) -> None:
-        """Do `act`, given up at the first line of a crash. Raises `Crashed`."""
+        """Do `act`, given up at the first line of a crash. Raises `Crashed`.
+
+        Raises the `HistoryError` of a history or a serial log that cannot be written any more.
+        """
         playing = asyncio.ensure_future(act)
         crash = asyncio.ensure_future(self._crash.wait())
+        lost = asyncio.ensure_future(self.lost())
         try:
-            await asyncio.wait({playing, crash}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({playing, crash, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                await lost
             if crash.done():
                 raise Crashed
             await playing
         finally:
-            for task in (playing, crash):
+            for task in (playing, crash, lost):
                 task.cancel()
-            await asyncio.gather(playing, crash, return_exceptions=True)
+            await asyncio.gather(playing, crash, lost, return_exceptions=True)
+
+    async def lost(self) -> None:
+        """Wait until the history or the serial log cannot be kept any more, and raise why."""
+        broken = asyncio.ensure_future(self._broken.wait())
+        deaf = asyncio.ensure_future(self.console.failed() if self.console else asyncio.Future())
+        try:
+            await asyncio.wait({broken, deaf}, return_when=asyncio.FIRST_COMPLETED)
+            if self.history.broken is not None:
+                raise self.history.broken
+            await deaf
+        finally:
+            for task in (broken, deaf):
+                task.cancel()
+            await asyncio.gather(broken, deaf, return_exceptions=True)
 
     async def _end_cycle(
         self,

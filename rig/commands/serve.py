@@ -150,6 +150,9 @@ async def _serve(
             session.history.listen(view)
             links.append(await stack.enter_async_context(session.new_link()))
             sessions.append(session)
+        lost = [asyncio.create_task(session.lost()) for session in sessions]
+        for watching in lost:
+            watching.add_done_callback(lambda _done: left.set())
         async with ReferenceServer(*links, vault=vault) as server:
             await _until(left, _perform(server, programme))
             typed = asyncio.create_task(_typed(server, left))
@@ -158,6 +161,10 @@ async def _serve(
                     await left.wait()
             typed.cancel()
             await asyncio.gather(typed, return_exceptions=True)
+        for watching in lost:
+            if watching.done():
+                await watching  # it raises what could not be written any more
+            watching.cancel()
         for session in sessions:
             session.outcome = "done"
 

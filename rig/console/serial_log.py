@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from rig.errors import HistoryError
+from rig.history.room import Room
 
 _STAMP = struct.Struct("<QQ")
 
@@ -46,6 +47,7 @@ class SerialLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._room = Room(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,8 @@ class SerialLog:
             ) from error
 
     def append(self, data: bytes, t: int) -> None:
-        """Keep `data`, read at `t` (monotonic ns)."""
+        """Keep `data`, read at `t` (monotonic ns). Raises `HistoryError`: no room, say."""
+        self._room.take(len(data))
         try:
             os.write(self._index, _STAMP.pack(self.size, t))
             while data:

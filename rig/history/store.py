@@ -18,7 +18,8 @@ from typing import Self
 import msgspec
 
 from rig.errors import HistoryError
-from rig.history.events import EVENT_TYPES, Entry, Event, Unknown
+from rig.history.events import EVENT_TYPES, Entry, Event, RunEnded, ScenarioEnded, Unknown
+from rig.history.room import Room
 
 LONGEST = 1 << 24
 """Bytes of a line that are read at most; no event comes near it."""
@@ -141,11 +142,18 @@ class Watch:
 class HistoryStore:
     """Writes a history file. Thread-safe; a context manager.
 
-    Raises `HistoryError` when the file cannot be made or written.
+    Raises `HistoryError` when the file cannot be made or written. One that could not be written
+    once takes nothing more but how the run ended: a history has no holes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, room: Room | None = None) -> None:
+        """`room`: watches that the disk does not fill up."""
         self.path = path
+        self.on_broken: Callable[[], object] = lambda: None
+        """Called once, in the thread that appends, when it cannot be written any more."""
+        self.broken: HistoryError | None = None
+        self._given_up = False
+        self._room = room
         self._n = 0
         self._size = 0
         self._lock = threading.Lock()
@@ -170,17 +178,37 @@ class HistoryStore:
             ) from error
 
     def append(self, event: Event) -> int:
-        """Write `event` and return its number (1-based)."""
+        """Write `event` and return its number (1-based; 0: given up)."""
         with self._lock:
             if self._fd < 0:
                 raise HistoryError(f"the history {self.path} is closed")
+            last = isinstance(event, RunEnded | ScenarioEnded)
+            if self.broken is not None and not last:
+                if self._given_up:
+                    return 0
+                raise self.broken
             entry = Entry(self._n + 1, event)
-            self._write(encode(entry))
+            try:
+                line = encode(entry)
+                if self._room is not None and not last:
+                    self._room.take(len(line))
+                self._write(line)
+            except HistoryError as error:
+                if self._given_up:
+                    return 0
+                if self.broken is None:
+                    self.broken = error
+                    self.on_broken()
+                raise
             self._n += 1
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener(entry)
         return entry.n
+
+    def give_up(self) -> None:
+        """If it is broken: refuse silently from now on, so that those who tidy up can."""
+        self._given_up = self.broken is not None
 
     def _write(self, line: bytes) -> None:
         """Write a whole line or none of it: half of one would spoil the lines after it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from rig.boards.plain import PlainBoard, PlainSettings
 from rig.campaign.judge import judge
 from rig.campaign.session import Session
 from rig.checks import Verdict
-from rig.scenarios import get_scenario
+from rig.errors import HistoryError
+from rig.history.events import Note
+from rig.scenarios import Stage, get_scenario
 
 pytestmark = pytest.mark.anyio
 
@@ -116,3 +119,53 @@ async def test_the_next_scenario_is_played_on_the_board_that_came_back(program, 
     double.crashes_on = 3
     verdict = await played(board, tmp_path / "out", "two-servers", "two-servers")
     assert [told.verdict for told in verdict.scenarios] == [Verdict.FAIL, Verdict.PASS]
+
+
+@pytest.mark.parametrize("filled_by", ["console", "history"])
+async def test_a_disk_that_fills_up_ends_the_run_at_once_and_never_in_a_pass(
+    program, tmp_path, monkeypatch, filled_by
+):
+    """Not at the scenario's end: the rig would be deaf until then."""
+    double, board = program
+
+    async def play(stage: Stage) -> None:
+        monkeypatch.setattr("rig.history.room.KEEP_FREE", 1 << 62)
+        monkeypatch.setattr("rig.history.room.KEEP_SHARE", 1.0)
+        monkeypatch.setattr("rig.history.room.EVERY_S", 0.0)
+        if filled_by == "console":
+            with double.log.open("a") as log:
+                log.write("A" * 100)
+        else:
+            with pytest.raises(HistoryError):  # as where a task of the link meets it, and dies
+                stage.history.append(Note(t=1, text="lost"))
+        await asyncio.Event().wait()
+
+    endless = replace(get_scenario("two-servers"), name="endless", play=play)
+
+    async def run() -> None:
+        async with Session(board, tmp_path / "out") as session:
+            await session.prepare()
+            await session.play(endless, cycles=1, timeout=20)
+
+    with pytest.raises(HistoryError, match="nearly full"):
+        await run()
+    verdict = judge(tmp_path / "out")
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "nearly full" in (verdict.reason or "")
+
+
+async def test_a_log_that_could_not_be_kept_at_the_very_end_is_no_pass(program, tmp_path):
+    _, board = program
+    out = tmp_path / "out"
+
+    async def run() -> None:
+        async with Session(board, out) as session:
+            await session.prepare()
+            await session.play(get_scenario("two-servers"), cycles=1)
+            assert session.console is not None
+            session.console._fail(HistoryError("on purpose"))
+            session.outcome = "done"
+
+    with pytest.raises(HistoryError, match="on purpose"):
+        await run()
+    assert judge(out).verdict is Verdict.INCONCLUSIVE

@@ -13,7 +13,7 @@ import pytest
 
 from rig.errors import HistoryError
 from rig.history import Entry, History, HistoryStore
-from rig.history.events import Boot, Learned, Note, Unknown
+from rig.history.events import Boot, Learned, Note, RunEnded, Unknown
 from rig.history.store import decode, encode
 
 
@@ -37,7 +37,7 @@ def child(code: str, path: Path, **kwargs: object) -> subprocess.Popen[bytes]:
     """A writer in a process of its own."""
     head = (
         "import sys\nfrom pathlib import Path\nfrom rig.errors import HistoryError\n"
-        "from rig.history import HistoryStore\nfrom rig.history.events import Note\n"
+        "from rig.history import HistoryStore\nfrom rig.history.events import Note, RunEnded\n"
         "store = HistoryStore(Path(sys.argv[1]))\n"
     )
     return subprocess.Popen([sys.executable, "-c", head + code, path], stdout=subprocess.PIPE)
@@ -119,13 +119,17 @@ def test_a_full_disk_is_one_error_and_spoils_nothing(path: Path) -> None:
         "    while True: store.append(Note(t=1, text='x' * 300))\n"
         "except HistoryError as error: print(error.hint, flush=True)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
-        "store.append(Note(t=1, text='room again'))\n"
+        "try: store.append(Note(t=1, text='room again, and a hole before it'))\n"
+        "except HistoryError: print('no hole', flush=True)\n"
+        "store.append(RunEnded(t=1, outcome='full'))\n"
     )
     said, _ = child(code, path).communicate(timeout=30)
     assert b"free some space" in said
+    assert b"no hole" in said
     entries = list(History(path))
     assert [entry.n for entry in entries] == list(range(1, len(entries) + 1))
-    assert entries[-1].event == note("room again")
+    assert entries[-1].event == RunEnded(t=1, outcome="full")
+    assert all(entry.event == note("x" * 300) for entry in entries[:-1])
 
 
 def test_a_history_is_never_overwritten(path: Path) -> None:
