@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rig.boards.bench import Bench
     from rig.campaign.blocking import Blocking
     from rig.campaign.hil import Hil, TestHistory
-    from rig.campaign.verdicts import ScenarioVerdict
+    from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 
 _CRASHED = signal.SIGUSR2
 """Interrupts a test that waits for nothing of the rig's."""
@@ -71,7 +71,24 @@ def bench(pytestconfig: pytest.Config) -> Bench:
     from rig.boards.bench import find_bench
 
     given = pytestconfig.getoption("--bench")
-    return find_bench(Path(given) if given else None)
+    with _told():
+        return find_bench(Path(given) if given else None)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What the rig says for people is shown as it is, without the way through its code."""
+    from rig.errors import RigError
+
+    said = None
+    try:
+        yield
+    except RigError as error:
+        said = f"error: {error.message}" + (f"\n  next: {error.hint}" if error.hint else "")
+    if said is not None:
+        from rig.console.printable import printable
+
+        pytest.fail(printable(said, keep="\t\n"), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +101,17 @@ def _hil_session(pytestconfig: pytest.Config, bench: Bench) -> Iterator[Hil]:
 
     firmware = pytestconfig.getoption("--firmware")
     out = pytestconfig.getoption("--rig-out")
-    with open_hil(
-        bench,
-        name,
-        firmware=Path(firmware) if firmware else None,
-        out=Path(out) if out else None,
-        seed=pytestconfig.getoption("--rig-seed"),
-    ) as hil:
+    with contextlib.ExitStack() as stack:
+        with _told():
+            hil = stack.enter_context(
+                open_hil(
+                    bench,
+                    name,
+                    firmware=Path(firmware) if firmware else None,
+                    out=Path(out) if out else None,
+                    seed=pytestconfig.getoption("--rig-seed"),
+                )
+            )
         if hil.bundle is not None:
             keep_symbols_of(hil.bundle)  # as `rig run` does: `rig triage` finds them later
         hil.on_crash = _interrupt
@@ -201,8 +222,14 @@ def pytest_runtest_makereport(
     """Put the decoded crash and the log around it into the report of a test it failed."""
     report = yield
     hil = item.config.stash.get(_hil, None)
-    if hil is not None and call.when == "call" and call.excinfo is not None and hil.crashed:
-        report.sections.append(("device crash", _crash_section(hil)))
+    if hil is not None and call.when == "call" and call.excinfo is not None:
+        if hil.crashed:
+            report.sections.append(("device crash", _crash_section(hil)))
+        report.sections += [
+            (f"scenario {run.scenarios[-1].scenario}", _verdict_section(hil, run))
+            for run in hil.played
+            if run.scenarios[-1].verdict != "pass"
+        ]
     return report
 
 
@@ -216,6 +243,21 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 def _uses_rig(item: pytest.Item) -> bool:
     return not _RIG_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _verdict_section(hil: Hil, run: RunVerdict) -> str:
+    """What `rig run` says of a scenario that did not pass: the newest of `run`."""
+    import io
+
+    from rig.console.screen import Screen
+    from rig.report.crashes import run_crashes
+    from rig.report.terminal import show_scenario
+
+    said = io.StringIO()
+    crashes = run_crashes(run, remember=True)[-1]
+    screen = Screen(file=said, width=120)
+    show_scenario(screen, hil.session.history.path, run.scenarios[-1], crashes)
+    return f"{said.getvalue()}    kept in {hil.session.out}"
 
 
 def _crash_section(hil: Hil) -> str:

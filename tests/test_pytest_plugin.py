@@ -128,3 +128,18 @@ def test_without_a_board_tests_skip_and_say_how(tmp_path):
 def test_an_unknown_board_is_one_clear_error(tmp_path):
     done = _pytest(tmp_path, "def test_it(server): pass", "--board", "virtua")
     assert "did you mean 'virtual'" in done.stdout
+    assert "open_board" not in done.stdout  # no way through the rig's code
+
+
+def test_a_played_scenario_that_fails_says_why(tmp_path):
+    bundle = str(FIRMWARE / "v0.5.0")
+    test = """
+def test_it(play):
+    assert play("drop-queued", cycles=1).verdict == "pass"
+"""
+    done = _pytest(tmp_path, test, "--board", "virtual", "--firmware", bundle)
+    assert done.returncode == 1
+    section = done.stdout.partition("scenario drop-queued")[2]
+    assert "no_crash in cycle 1" in section, done.stdout
+    assert "async_send" in section
+    assert "kept in out/" in section

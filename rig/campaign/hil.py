@@ -18,7 +18,7 @@ from rig.campaign.judge import judge
 from rig.campaign.radio import radio_of
 from rig.campaign.runner import new_out
 from rig.campaign.session import Session
-from rig.campaign.verdicts import ScenarioVerdict
+from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.checks import Outcome, get_check
 from rig.checks.stretch import Stretch, run_check
 from rig.history import Entry, Event, History
@@ -61,6 +61,8 @@ class Hil:
         self.on_crash: Callable[[], None] = lambda: None
         """Called in the loop's thread at the first line of a crash in a running test."""
         self.crashed = False
+        self.played: list[RunVerdict] = []
+        """The session's verdict after each scenario that the running test has played."""
         self._running = False
         self._first = 1
         self._needs_recovery = False
@@ -93,6 +95,7 @@ class Hil:
 
     def begin_test(self) -> None:
         """From here on a crash is this test's."""
+        self.played.clear()
         self._running = True
 
     def end_test(self) -> None:
@@ -133,7 +136,8 @@ class Hil:
         )
         self.crashed = False
         self._needs_recovery = False
-        return judge(self.session.out).scenarios[-1]
+        self.played.append(judge(self.session.out))
+        return self.played[-1].scenarios[-1]
 
     # -- crashes ----------------------------------------------------------------------------
 
