@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -24,12 +24,36 @@ class Screen(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """As rich's, without what a terminal would obey in any text."""
-        for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable() or segment.text == "\n":
-                yield segment
-            else:
-                yield Segment(dotted(segment.text), segment.style)
+        """As rich's, without what a terminal would obey in any text.
+
+        Down a pipe also without the blanks that pad a table's last column.
+        """
+        segments = _harmless(super().render(renderable, options))
+        return segments if self.is_terminal else _unpadded(segments)
+
+
+def _harmless(segments: Iterable[Segment]) -> Iterator[Segment]:
+    for segment in segments:
+        if segment.control or segment.text.isprintable() or segment.text == "\n":
+            yield segment
+        else:
+            yield Segment(dotted(segment.text), segment.style)
+
+
+def _unpadded(segments: Iterable[Segment]) -> Iterator[Segment]:
+    blanks: list[Segment] = []  # they may turn out to end their line
+    for segment in segments:
+        text = segment.text.rstrip(" ")
+        if segment.text == "\n":
+            blanks.clear()
+        elif text or segment.control:
+            yield from blanks
+            blanks.clear()
+        if text or segment.control:
+            yield Segment(text, segment.style, segment.control)
+        if len(text) < len(segment.text):
+            blanks.append(Segment(segment.text[len(text) :], segment.style))
+    yield from blanks
 
 
 def dotted(text: str) -> str:

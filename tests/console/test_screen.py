@@ -34,3 +34,19 @@ def test_its_own_colours_and_lines_stay():
     screen.print("[bold]one[/]\ntwo")
 
     assert file.getvalue() == "\x1b[1mone\x1b[0m\ntwo\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
+def test_down_a_pipe_no_line_ends_in_blanks(terminal):
+    file = io.StringIO()
+    screen = Screen(file=file, force_terminal=terminal, color_system=None, width=80)
+    table = Table.grid(padding=(0, 2))
+    table.add_row("a", " b  c ")
+    table.add_row("", "longer than the other")
+    screen.print(table)
+    screen.print("d   ", end="")
+    screen.print("e")
+
+    lines = file.getvalue().splitlines()
+    assert [line.rstrip() for line in lines] == ["a   b  c", "   longer than the other", "d   e"]
+    assert any(line != line.rstrip() for line in lines) is terminal
