@@ -331,16 +331,26 @@ def _unplayed(run: _Run) -> list[str]:
     return [str(name) for name in names if name not in played]
 
 
+def history_of(out: Path) -> Path:
+    """The history in a run's folder (or the file itself). Raises `BenchError`: there is none."""
+    path = out / HISTORY_FILE if out.is_dir() else out
+    if path.exists():
+        return path
+    runs = [file.parent for file in out.glob(f"*/{HISTORY_FILE}")] if out.is_dir() else []
+    if runs:
+        newest = max(runs, key=lambda run: run.stat().st_mtime_ns)
+        hint = f"name one of the {len(runs)} runs in it; the newest is {newest}"
+    else:
+        hint = "name a run's folder: out/TIME-BOARD, which `rig run` prints at its end"
+    raise BenchError(f"no history at {path}", hint=hint)
+
+
 def judge(out: Path) -> RunVerdict:
     """Judge the run in folder `out` (or the history file itself).
 
     Raises `HistoryError` when it cannot be read, `BenchError` when there is none.
     """
-    path = out / HISTORY_FILE if out.is_dir() else out
-    if not path.exists():
-        raise BenchError(
-            f"no history at {path}", hint="name the folder that `rig run` printed as `out`"
-        )
+    path = history_of(out)
     history = History(path)
     run = _survey(history)
     scenarios = tuple(_judge_scenario(history, run, told) for told in run.scenarios)

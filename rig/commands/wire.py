@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from rig.campaign.judge import HISTORY_FILE
+from rig.campaign.judge import history_of
 from rig.errors import BenchError
 from rig.history import History
 from rig.history.events import ConnectionOpened
@@ -31,12 +31,7 @@ def command(run: Path, connection: int | None, page: Path | None, as_json: bool)
 
     Media that follow each other are shown as one line; --json has them all.
     """
-    path = run / HISTORY_FILE if run.is_dir() else run
-    if not path.exists():
-        raise BenchError(
-            f"no history at {path}", hint="name the folder that `rig run` printed as `out`"
-        )
-    history = History(path)
+    history = History(history_of(run))
     if connection is not None:
         _find(history, connection)
     shown = steps(history.only(*WIRE), connection=connection)

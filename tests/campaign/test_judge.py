@@ -1,5 +1,7 @@
 """From a history on disk to a verdict."""
 
+import os
+
 import pytest
 
 from rig.campaign.judge import judge
@@ -124,6 +126,14 @@ def test_a_check_broken_on_purpose_is_inconclusive_even_where_it_is_not_required
 def test_no_history_says_what_to_name(tmp_path):
     with pytest.raises(BenchError, match="no history at"):
         judge(tmp_path)
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "history.jsonl").write_text("")
+    os.utime(tmp_path / "first", (1, 1))
+    with pytest.raises(BenchError) as told:
+        judge(tmp_path)
+    assert told.value.hint is not None
+    assert told.value.hint.endswith(f"the newest is {tmp_path / 'second'}")
 
 
 def test_the_bound_is_the_exact_one_for_no_failure_in_n():
