@@ -32,6 +32,18 @@ Examples:
   rig boards adopt /dev/ttyUSB0 --name kitchen
   rig boards --json | jq '.[].mac'
 """
+ADOPT_EPILOG = """\b
+Examples:
+  rig boards adopt                                 all that are attached
+  rig boards adopt --name kitchen                  the only one
+  rig boards adopt /dev/ttyUSB0 --name kitchen
+  rig boards adopt --dry-run                       shows what would be written
+"""
+NOTHING_ATTACHED = (
+    "plug it in by a cable that carries data, and look for it: ls /dev/ttyUSB* /dev/ttyACM*; one "
+    'with another adapter goes into bench.toml by hand: [boards.NAME] and port = "/dev/..."'
+)
+"""What next where no port is one of an ESP32's."""
 PROBES = 4
 """Boards that are asked at the same time: each takes a process with esptool in it."""
 
@@ -95,7 +107,7 @@ def command(ctx: click.Context, bench: Path | None, probe: bool, as_json: bool) 
     return BoardError.exit_code if failed else 0
 
 
-@command.command(name="adopt")
+@command.command(name="adopt", epilog=ADOPT_EPILOG)
 @click.argument("ports", nargs=-1, metavar="[PORT]...")
 @click.option("--name", help="The board's name, where one PORT is adopted.  [default: chip-MAC]")
 @click.option("--probe/--no-probe", default=True, help="Ask chips whose MAC is not known.")
@@ -115,10 +127,12 @@ def adopt_command(
     path = bench_file(bench)
     source, known = read_bench_text(path)
     chosen = _chosen(ports)
+    if not chosen:
+        raise BoardError("no ESP32 is attached to this machine", hint=NOTHING_ATTACHED)
     if name is not None and len(chosen) != 1:
         raise BenchError(
             f"--name {name} names one board, and there are {len(chosen)} ports",
-            hint=f"name the port as well: rig boards adopt PORT --name {name}",
+            hint=f"name the port as well: rig boards adopt {chosen[0].device} --name {name}",
         )
     failed = asyncio.run(_probe_ports([p for p in chosen if p.mac is None])) if probe else {}
     now = {port.device: port for port in attached()}
@@ -139,8 +153,6 @@ def adopt_command(
 
 
 def _why_nothing(chosen: Sequence[FoundPort]) -> str:
-    if not chosen:
-        return "no ESP32 is attached to this machine"
     return "it has " + ("the attached board" if len(chosen) == 1 else "every attached board")
 
 
@@ -160,7 +172,9 @@ def _chosen(names: Sequence[str]) -> list[FoundPort]:
         if len(fits) != 1:
             raise BenchError(
                 f"'{name}' is {'any of several ports' if fits else 'no attached port of an ESP32'}",
-                hint=f"attached: {', '.join(port.device for port in there) or 'none'}",
+                hint=f"attached: {', '.join(port.device for port in there)}"
+                if there
+                else NOTHING_ATTACHED,
             )
         found.append(fits[0])
     return found

@@ -131,5 +131,8 @@ def test_a_port_that_is_none_is_wrong_use(capsys: Capsys, monkeypatch: pytest.Mo
     monkeypatch.setattr("rig.boards.discovery.list_ports.comports", list)
     assert cli.run(["boards", "adopt", "/dev/ttyUSB7"]) == 2
     assert "'/dev/ttyUSB7' is no attached port" in capsys.readouterr().err
-    assert cli.run(["boards", "adopt"]) == 0
-    assert "no ESP32 is attached" in capsys.readouterr().out
+    for name in ([], ["--name", "kitchen"]):
+        assert cli.run(["boards", "adopt", *name]) == 3
+        said = capsys.readouterr().err
+        assert "no ESP32 is attached" in said
+        assert "ls /dev/ttyUSB*" in said
