@@ -97,9 +97,9 @@ def command(
 
     Several boards play in one group. While it runs, type play, pause, next, volume N, leave BOARD
     or join BOARD; a board's own controller is heeded too. The firmware stays unless one is named.
-    The whole is
-    kept in a history a board, which `rig wire`, `rig verdict` and `rig triage` read. Who the server
-    is, and what it is paired with, is kept for each bench file, readable by its owner alone.
+    The whole is kept in a history a board, which `rig wire`, `rig verdict` and `rig triage` read.
+    Who the server is, and what it is paired with, is kept for each bench file, readable by its
+    owner alone.
     """
     check_installed()
     if tone is not None and file is not None:
@@ -108,8 +108,10 @@ def command(
         raise BenchError("a board is named twice", hint="name each once")
     source = Tone(tone) if tone is not None else AudioFile(file) if file is not None else None
     programme = _Programme(volume, source, title, pair, seconds)
-    folders = {board: _folder(board, out, alone=len(boards) == 1) for board in boards}
     found = find_bench(bench)
+    for board in boards:
+        open_board(board, found)  # a wrong name leaves no folder behind
+    folders = {board: _folder(board, out, alone=len(boards) == 1) for board in boards}
     asyncio.run(_serve(folders, found, firmware, reset, programme, wait))
     for folder in folders.values():
         click.echo(f"out: {folder}", err=True)

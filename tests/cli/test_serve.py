@@ -51,6 +51,12 @@ def test_what_is_missing_is_said_before_the_board_is_touched(
     assert not Path("run").exists()
 
 
+def test_a_wrong_name_leaves_no_folder_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["serve", "kitt"]) == 2
+    assert "did you mean 'kit'" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_ctrl_c_leaves_in_order() -> None:
     words = ["serve", "kit", "--firmware", str(FIRMWARE / "v0.7.0"), "--out", "run"]
     serve = subprocess.Popen(
