@@ -89,6 +89,10 @@ def available(entry: Entry) -> bool:
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one only when it is needed."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; `rig help COMMAND` is `rig COMMAND --help`."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         """Names of the commands, in the table's order."""
         return [name for name, entry in COMMANDS.items() if available(entry)]

@@ -7,15 +7,27 @@ from pathlib import Path
 import click
 
 from rig.boards.bench import find_bench, load_bench
+from rig.commands.options import examples
 from rig.errors import BenchError
 
 
-@click.group(name="bench")
+@click.group(
+    name="bench",
+    epilog=examples(
+        "rig bench check",
+    ),
+)
 def command() -> None:
     """Check a bench file (docs/bench.md)."""
 
 
-@command.command(name="check")
+@command.command(
+    name="check",
+    epilog=examples(
+        "rig bench check",
+        "rig bench check hall.toml",
+    ),
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def check(file: Path | None) -> None:
     """Check FILE, by default the bench file that the other commands would use.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import click
 
-from rig.checks import all_checks
+from rig.checks import all_checks, get_check
 from rig.checks.invariants import numbers_of
 from rig.report.listing import show_listing
 
 
 @click.command(name="checks")
+@click.argument("names", nargs=-1, metavar="[CHECK]...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
-def command(as_json: bool) -> None:
+def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the checks: what each one says of a device, and where that is written down.
 
     \b
     rig checks
+    rig checks no_crash
     rig checks --json
     """
     rows = [
@@ -25,6 +27,6 @@ def command(as_json: bool) -> None:
             "invariants": numbers_of(check.name),
             "source": check.source,
         }
-        for check in all_checks().values()
+        for check in (map(get_check, names) if names else all_checks().values())
     ]
     show_listing(rows, as_json=as_json)

@@ -10,6 +10,7 @@ import click
 import msgspec
 from rich.markup import escape
 
+from rig.commands.options import examples
 from rig.console.screen import Screen
 from rig.errors import BenchError
 from rig.triage.buckets import Bucket, Mark, Occurrence
@@ -83,7 +84,12 @@ def _seen(bucket: Bucket) -> str:
     return "; ".join(words)
 
 
-@command.command(name="show")
+@command.command(
+    name="show",
+    epilog=examples(
+        "rig crashes show 3    its number stands in `rig crashes`",
+    ),
+)
 @click.argument("bucket", type=int)
 def show(bucket: int) -> None:
     """Show one kind: its best example, decoded, the log before it, and where it was seen."""
@@ -121,7 +127,13 @@ def show(bucket: int) -> None:
         console.print(f"    ... and {found[0].count - _SHOWN} more")
 
 
-@command.command(name="mark")
+@command.command(
+    name="mark",
+    epilog=examples(
+        "rig crashes mark 3 fixed --in v0.6.2",
+        "rig crashes mark 3 expected --note 'provoked by the power test'",
+    ),
+)
 @click.argument("bucket", type=int)
 @click.argument("mark", type=click.Choice(["new", "known", "expected", "fixed"]))
 @click.option("--in", "fixed_in", help="The firmware version that holds the fix.")

@@ -9,13 +9,20 @@ import click
 import msgspec
 from rich.markup import escape
 
+from rig.commands.options import examples
 from rig.console.screen import Screen
 from rig.report.machine import Finding, examine
 
 _MARKS = {"ok": "[green]ok     [/]", "limited": "[yellow]limited[/]", "missing": "[red]missing[/]"}
 
 
-@click.command(name="doctor")
+@click.command(
+    name="doctor",
+    epilog=examples(
+        "rig doctor",
+        "rig doctor --json",
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON array on stdout.")
 def command(as_json: bool) -> int:
     """Say what works on this machine, what is missing, and how to get it.

@@ -17,6 +17,7 @@ from rig.commands.options import (
     BYTES,
     bench_option,
     board_argument,
+    examples,
     flash_access,
     holding,
     wait_option,
@@ -24,7 +25,13 @@ from rig.commands.options import (
 from rig.console.screen import Screen
 
 
-@click.command(name="erase")
+@click.command(
+    name="erase",
+    epilog=examples(
+        "rig erase kitchen                                  all of it",
+        "rig erase kitchen --offset 0x9000 --size 0x6000",
+    ),
+)
 @board_argument
 @click.option("--offset", type=BYTES, default="0", show_default=True, help="First byte.")
 @click.option("--size", type=BYTES, help="Bytes to erase.  [default: all of the flash]")

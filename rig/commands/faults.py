@@ -5,16 +5,19 @@ from __future__ import annotations
 import click
 
 from rig.faults import all_faults
+from rig.faults.registry import get_fault
 from rig.report.listing import show_listing
 
 
 @click.command(name="faults")
+@click.argument("names", nargs=-1, metavar="[FAULT]...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
-def command(as_json: bool) -> None:
+def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the faults: what each one does, its parameters with units, and how it is seen.
 
     \b
     rig faults
+    rig faults rst loss
     rig faults --json
     """
     rows = [
@@ -28,6 +31,6 @@ def command(as_json: bool) -> None:
             ),
             "needs": ", ".join(fault.needs),
         }
-        for fault in all_faults().values()
+        for fault in (map(get_fault, names) if names else all_faults().values())
     ]
     show_listing(rows, as_json=as_json)

@@ -7,9 +7,15 @@ import click
 from rig.air.healing import Report, heal_leftovers
 from rig.air.leftovers import folder
 from rig.campaign.radio import put_on_again
+from rig.commands.options import examples
 
 
-@click.command(name="heal")
+@click.command(
+    name="heal",
+    epilog=examples(
+        "rig heal",
+    ),
+)
 def command() -> int:
     """Undo what a killed run left behind: nftables tables, rate limits, wrong ARP entries.
 

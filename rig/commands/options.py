@@ -49,6 +49,11 @@ def bench_option(command: Command) -> Command:
     )(command)
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help: its examples, a line each."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def wait_option(command: Command) -> Command:
     """`--wait`, as `wait: bool`: queue for a board that another process holds."""
     return click.option("--wait", is_flag=True, help="Wait while another process holds it.")(

@@ -17,6 +17,7 @@ from rig.commands.options import (
     BYTES,
     bench_option,
     board_argument,
+    examples,
     flash_access,
     holding,
     wait_option,
@@ -24,7 +25,13 @@ from rig.commands.options import (
 from rig.console.screen import Screen
 
 
-@click.command(name="read-flash")
+@click.command(
+    name="read-flash",
+    epilog=examples(
+        "rig read-flash kitchen dump.bin                    all of it",
+        "rig read-flash kitchen nvs.bin --offset 0x9000 --size 0x6000",
+    ),
+)
 @board_argument
 @click.argument("output", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--offset", type=BYTES, default="0", show_default=True, help="First byte.")

@@ -10,10 +10,16 @@ import click
 from rig.boards import open_board
 from rig.boards.bench import find_bench
 from rig.boards.locks import check_free
-from rig.commands.options import bench_option, board_argument
+from rig.commands.options import bench_option, board_argument, examples
 
 
-@click.command(name="reset")
+@click.command(
+    name="reset",
+    epilog=examples(
+        "rig reset kitchen",
+        "rig reset virtual --download    waits there for esptool; a plain reset leaves it",
+    ),
+)
 @board_argument
 @click.option("--download", is_flag=True, help="Into the ROM's download mode.")
 @bench_option

@@ -131,7 +131,7 @@ def command(
 ) -> None:
     """Flash BOARD, boot it, break its connection on purpose, and judge what it did.
 
-    Without SCENARIO the whole catalogue is played (`rig scenarios` lists it).
+    Without SCENARIO the whole catalogue is played (`rig scenarios`; some only when named).
 
     \b
     rig run                                                   everything, on the virtual board

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rig.commands.options import examples
 from rig.console.printable import printable
 from rig.errors import BenchError, RigError
 from rig.report.listing import show_listing
@@ -24,7 +25,13 @@ def command() -> None:
     """
 
 
-@command.command(name="add")
+@command.command(
+    name="add",
+    epilog=examples(
+        "rig symbols add build/",
+        "rig symbols add esp32c3_rev3_rom.elf",
+    ),
+)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 def add(paths: Sequence[Path]) -> None:
     """Keep ELF files, or all of a folder; make their indexes."""
@@ -45,7 +52,13 @@ def add(paths: Sequence[Path]) -> None:
         )
 
 
-@command.command(name="list")
+@command.command(
+    name="list",
+    epilog=examples(
+        "rig symbols list",
+        "rig symbols list --json",
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
 def list_(as_json: bool) -> None:
     """List the ELF files that are kept."""
@@ -61,7 +74,12 @@ def list_(as_json: bool) -> None:
     show_listing(rows, as_json=as_json)
 
 
-@command.command(name="remove")
+@command.command(
+    name="remove",
+    epilog=examples(
+        "rig symbols remove 05d15cc13857",
+    ),
+)
 @click.argument("prefixes", nargs=-1, required=True)
 def remove(prefixes: Sequence[str]) -> None:
     """Forget ELF files by the first six or more digits of their hash."""

@@ -10,11 +10,17 @@ import click
 from rig.boards import open_board
 from rig.boards.base import Pluggable
 from rig.boards.bench import find_bench
-from rig.commands.options import bench_option, board_argument
+from rig.commands.options import bench_option, board_argument, examples
 from rig.errors import BenchError
 
 
-@click.command(name="unplug")
+@click.command(
+    name="unplug",
+    epilog=examples(
+        "rig unplug virtual",
+        "rig unplug virtual:2",
+    ),
+)
 @board_argument
 @bench_option
 def command(board: str, bench: Path | None) -> None:

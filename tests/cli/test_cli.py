@@ -199,3 +199,30 @@ def test_completion_knows_commands_and_boards() -> None:
     assert "doctor" in done.stdout
     done = shell(_RIG_COMPLETE="bash_complete", COMP_WORDS="rig reset v", COMP_CWORD="2")
     assert "virtual" in done.stdout
+
+
+def test_help_is_a_word_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["help"]) == 0
+    assert "Exit codes" in capsys.readouterr().out
+    assert cli.run(["help", "verdict"]) == 0
+    assert "Judge the run in DIR again" in capsys.readouterr().out
+    assert cli.run(["help", "verdcit"]) == 2
+    assert "Did you mean verdict?" in capsys.readouterr().err
+
+
+def _helps() -> list[list[str]]:
+    found = []
+    for name in cli.COMMANDS:
+        loaded = cli.cli.get_command(click.Context(cli.cli), name)
+        subs = list(loaded.commands) if isinstance(loaded, click.Group) else []
+        found += [[name], *([name, sub] for sub in subs)]
+    return found
+
+
+def test_each_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    without = []
+    for words in _helps():
+        assert cli.run([*words, "--help"]) == 0
+        said = capsys.readouterr().out.partition("\n")[2]
+        without += [] if f"  rig {' '.join(words)}" in said else [words]
+    assert without == []
