@@ -99,7 +99,10 @@ def load_bundle(path: str | Path, *, chip: str | None = None, force: bool = Fals
         if path.is_dir():
             bundle = _from_source(bundle_folder(path), str(path), force)
         elif not path.exists():
-            raise BundleError(f"{path}: there is no such firmware", hint=f"known: {LOOKED_FOR}")
+            raise BundleError(
+                f"{path}: there is no such file or folder",
+                hint=f"name the firmware: a .bin, a .zip, or a folder with {LOOKED_FOR}",
+            )
         elif path.suffix == ".zip" or _begins(path, b"PK\x03\x04"):
             archive = Archive(path)
             try:

@@ -92,7 +92,8 @@ def line_of(report: Report) -> str:
         return f"{report.board}: {report.error}"
     unchecked = report.written + report.skipped - report.verified
     return (
-        f"{report.board}: flashed in {report.seconds:.1f} s, {report.written} regions written, "
+        f"{report.board}: flashed in {report.seconds:.1f} s, {report.written} "
+        f"{'region' if report.written == 1 else 'regions'} written, "
         f"{report.skipped} unchanged, {report.verified} verified"
         + (f", {unchecked} NOT verified" if unchecked else "")
         + (", booted" if report.booted else "")

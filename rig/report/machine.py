@@ -113,6 +113,7 @@ def _namespaces() -> Finding:
     error = _tried("import os; os.unshare(os.CLONE_NEWNET)")
     if error is None:
         return Finding("network namespaces", "ok", "the virtual board gets a network of its own")
+    error = "not permitted" if "PermissionError" in error else error
     return Finding("network namespaces", "limited", error, _ROOT_HINT)
 
 

@@ -31,10 +31,11 @@ def verdict_word(verdict: Verdict) -> Text:
 
 def scenario_lines(verdict: ScenarioVerdict) -> RenderableType:
     """One scenario: its verdict, and below it what was done and what that proves."""
+    cycles = "cycle " if verdict.cycles == 1 else "cycles"
     head = Text.assemble(
         Text(f"{verdict.verdict.upper():<12}", style=STYLES[verdict.verdict]),
         f"  {verdict.scenario:<14}",
-        (f"{verdict.cycles:>5} cycles {verdict.seconds:>7.1f} s", "dim"),
+        (f"{verdict.cycles:>5} {cycles} {verdict.seconds:>7.1f} s", "dim"),
     )
     told = ", ".join(f"{f.fault} {f.seen}/{f.asked}" for f in verdict.faults)
     facts = [f"seen: {told}"] if told else []

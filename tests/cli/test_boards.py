@@ -66,7 +66,7 @@ def test_a_board_that_does_not_boot_is_shown_with_its_last_words(
 @pytest.mark.usefixtures("home")
 def test_a_bundle_that_is_not_there_is_named(capsys: Capsys) -> None:
     assert cli.run(["flash", "virtual", "nowhere"]) == 2
-    assert "nowhere: there is no such firmware" in capsys.readouterr().err
+    assert "nowhere: there is no such file or folder" in capsys.readouterr().err
 
 
 def test_reset_boots_the_board_again(home: Path, capsys: Capsys) -> None:

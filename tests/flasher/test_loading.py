@@ -330,7 +330,7 @@ def test_of_three_files_the_missing_one_is_named(tmp_path: Path, firmware: Any) 
 
 
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"nope: there is no such firmware"):
+    with pytest.raises(BundleError, match=r"nope: there is no such file or folder"):
         load_bundle(tmp_path / "nope")
 
 
