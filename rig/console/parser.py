@@ -8,9 +8,9 @@ log line takes one regular expression, and its event is filled slot by slot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from rig.console.app import APP_TAGS, AppReader
 from rig.console.crash import Began, CrashEvent, CrashReader, Finished, Reset, Warned
@@ -204,35 +204,19 @@ def _boot(reset: Reset, board: str, t: int) -> Boot:
     )
 
 
-def _slot(name: str) -> Callable[[LogLine, Any], None]:
-    """The setter of a field: a frozen dataclass's own `__init__` costs three times as much."""
-    for cls in LogLine.__mro__:
-        if name in cls.__dict__:
-            setter: Callable[[LogLine, Any], None] = cls.__dict__[name].__set__
-            return setter
-    raise AttributeError(name)
-
-
-_new = LogLine.__new__
-_t, _board, _text, _line, _offset = map(_slot, ("t", "board", "text", "line", "offset"))
-_level, _component, _message = map(_slot, ("level", "component", "message"))
-_device_ms, _task, _day_ms, _repeats = map(_slot, ("device_ms", "task", "day_ms", "repeats"))
-
-
 def _log_line(t: int, board: str, number: int, offset: int, fields: Fields) -> LogLine:
-    """The event of one line. Every field is set here: a new one in `LogLine` belongs here too."""
-    line = _new(LogLine)
-    _t(line, t)
-    _board(line, board)
-    _line(line, number)
-    _offset(line, offset)
-    _repeats(line, 1)
+    """The event of one line."""
     text, level, component, message, device_ms, day_ms, task = fields
-    _text(line, text)
-    _level(line, level)
-    _component(line, component)
-    _message(line, message)
-    _device_ms(line, device_ms)
-    _day_ms(line, day_ms)
-    _task(line, task)
-    return line
+    return LogLine(
+        t=t,
+        board=board,
+        text=text,
+        line=number,
+        offset=offset,
+        level=level,
+        component=component,
+        message=message,
+        device_ms=device_ms,
+        task=task,
+        day_ms=day_ms,
+    )

@@ -7,8 +7,9 @@ them later. A new kind of event is one more class below: its snake-case name is 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+import msgspec
 
 from rig.history.crash import CrashRecord
 
@@ -20,8 +21,7 @@ EVENT_TYPES: dict[str, type[Event]] = {}
 """Every event class by its tag."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened at `t` (monotonic nanoseconds, read when the rig saw it)."""
 
     tag: ClassVar[str] = "event"
@@ -38,31 +38,28 @@ def _event[E: type[Event]](cls: E) -> E:
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted(Event):
+class RunStarted(Event, frozen=True, kw_only=True):
     """A run began; `wall` (ISO 8601, UTC) anchors the monotonic clock to the calendar."""
 
     wall: str
     rig_version: str
     seed: int
-    plan: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = {}
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEnded(Event):
+class RunEnded(Event, frozen=True, kw_only=True):
     """A run ended: `done`, `interrupted`, or why not."""
 
     outcome: str
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioStarted(Event):
+class ScenarioStarted(Event, frozen=True, kw_only=True):
     """A scenario began. `checks` judge it; those `required` must come to a decision."""
 
     scenario: str
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = {}
     checks: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     needs_fault: bool = False
@@ -70,8 +67,7 @@ class ScenarioStarted(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioEnded(Event):
+class ScenarioEnded(Event, frozen=True, kw_only=True):
     """A scenario ended: `done`, `aborted` (why in `reason`), `lacking` (what in `reason`)."""
 
     scenario: str
@@ -80,8 +76,7 @@ class ScenarioEnded(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CycleStarted(Event):
+class CycleStarted(Event, frozen=True, kw_only=True):
     """One repetition of a scenario began. `cycle` counts from 1."""
 
     scenario: str
@@ -89,8 +84,7 @@ class CycleStarted(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CycleEnded(Event):
+class CycleEnded(Event, frozen=True, kw_only=True):
     """One repetition of a scenario ended."""
 
     scenario: str
@@ -100,8 +94,7 @@ class CycleEnded(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned(Event):
+class Learned(Event, frozen=True, kw_only=True):
     """A fact measured on this device (hello delay, loop time, sessions), for schedules."""
 
     board: str
@@ -111,8 +104,7 @@ class Learned(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note(Event):
+class Note(Event, frozen=True, kw_only=True):
     """A remark for the reader of the history; never evidence."""
 
     text: str
@@ -122,20 +114,18 @@ class Note(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoardDescribed(Event):
+class BoardDescribed(Event, frozen=True, kw_only=True):
     """What is under test: kind, chip, address and firmware as far as known."""
 
     board: str
     board_kind: str
     address: str | None = None
     chip: str | None = None
-    firmware: dict[str, Any] = field(default_factory=dict)
+    firmware: dict[str, Any] = {}
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flashed(Event):
+class Flashed(Event, frozen=True, kw_only=True):
     """A bundle was written and verified, or not (`error`).
 
     `sha256`: of all that reached the flash; `elf_sha256`: of the ELF file its application was
@@ -153,8 +143,7 @@ class Flashed(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResetAsked(Event):
+class ResetAsked(Event, frozen=True, kw_only=True):
     """The rig itself reset the board: the boot that follows was asked for."""
 
     board: str
@@ -162,8 +151,7 @@ class ResetAsked(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Talked(Event):
+class Talked(Event, frozen=True, kw_only=True):
     """The rig asked the device to queue `count` states by itself (a volume key held down)."""
 
     board: str
@@ -174,8 +162,7 @@ class Talked(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine(Event):
+class LogLine(Event, frozen=True, kw_only=True):
     """A line of the serial log, colours stripped. Blank lines make no event.
 
     `level` is one of E W I D V or None (not a log record); `device_ms` is the device's own time
@@ -200,8 +187,7 @@ class LogLine(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot(Event):
+class Boot(Event, frozen=True, kw_only=True):
     """The ROM printed its reset line: `rst:0xc (RTC_SW_CPU_RST),boot:0x8 (SPI_FAST_FLASH_BOOT)`."""
 
     board: str
@@ -216,8 +202,7 @@ class Boot(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppStarted(Event):
+class AppStarted(Event, frozen=True, kw_only=True):
     """The application named itself in the boot log (`app_init` / `cpu_start` lines)."""
 
     board: str
@@ -229,8 +214,7 @@ class AppStarted(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrashBegan(Event):
+class CrashBegan(Event, frozen=True, kw_only=True):
     """The first line of a crash was read; its record follows in `Crash` with the same number."""
 
     board: str
@@ -241,8 +225,7 @@ class CrashBegan(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crash(Event):
+class Crash(Event, frozen=True, kw_only=True):
     """A crash, complete (or as complete as the log is). `crash` counts from 1 on this console."""
 
     board: str
@@ -251,8 +234,7 @@ class Crash(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoardWarned(Event):
+class BoardWarned(Event, frozen=True, kw_only=True):
     """Trouble in the log that is no crash: a task watchdog that goes on, a boot that fails.
 
     `warning` is `task_wdt`, `rtc_wdt` or `boot_failure`.
@@ -267,8 +249,7 @@ class BoardWarned(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketSeen(Event):
+class SocketSeen(Event, frozen=True, kw_only=True):
     """The device's log told of a socket: opened on 57, upgraded, closed."""
 
     board: str
@@ -281,8 +262,7 @@ class SocketSeen(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleGap(Event):
+class ConsoleGap(Event, frozen=True, kw_only=True):
     """Bytes may be missing here: port vanished (`gone`), came back, was lent, or overran."""
 
     board: str
@@ -294,8 +274,7 @@ class ConsoleGap(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionOpened(Event):
+class ConnectionOpened(Event, frozen=True, kw_only=True):
     """A TCP connection to the device is up. `conn` is the rig's number for it, from 1.
 
     `server_id` and `epoch_us` are what this connection's own frames carry: a device frame that
@@ -314,16 +293,14 @@ class ConnectionOpened(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpgradeAsked(Event):
+class UpgradeAsked(Event, frozen=True, kw_only=True):
     """The server side sent its WebSocket upgrade request (complete on the wire)."""
 
     conn: int
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpgradeAnswered(Event):
+class UpgradeAnswered(Event, frozen=True, kw_only=True):
     """The device answered the upgrade: 101, or a refusal."""
 
     conn: int
@@ -331,8 +308,7 @@ class UpgradeAnswered(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame(Event):
+class Frame(Event, frozen=True, kw_only=True):
     """A complete WebSocket frame crossed the link.
 
     `text` is the payload of a text frame (bounded; `size` is the true payload length in bytes),
@@ -360,8 +336,7 @@ class Frame(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealBroken(Event):
+class SealBroken(Event, frozen=True, kw_only=True):
     """A binary frame of the device did not open on the rig's own noise channel.
 
     `frame` is that frame's event number; `lost` whether a fault kept earlier frames from the rig,
@@ -375,8 +350,7 @@ class SealBroken(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlyBytes(Event):
+class EarlyBytes(Event, frozen=True, kw_only=True):
     """The device sent something before its upgrade answer.
 
     `head` is hex (first 64 bytes); where the bytes parse as a WebSocket frame, `type` and
@@ -392,8 +366,7 @@ class EarlyBytes(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireError(Event):
+class WireError(Event, frozen=True, kw_only=True):
     """What one side sent is no WebSocket: the parser's words."""
 
     conn: int
@@ -402,8 +375,7 @@ class WireError(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpFin(Event):
+class TcpFin(Event, frozen=True, kw_only=True):
     """One side ended its half of the connection."""
 
     conn: int
@@ -411,8 +383,7 @@ class TcpFin(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpReset(Event):
+class TcpReset(Event, frozen=True, kw_only=True):
     """One side reset the connection."""
 
     conn: int
@@ -420,8 +391,7 @@ class TcpReset(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionClosed(Event):
+class ConnectionClosed(Event, frozen=True, kw_only=True):
     """Both halves are gone; nothing more comes on this connection."""
 
     conn: int
@@ -429,8 +399,7 @@ class ConnectionClosed(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectFailed(Event):
+class ConnectFailed(Event, frozen=True, kw_only=True):
     """A connection to the device could not be made: the system's or the upgrade's words."""
 
     board: str
@@ -439,8 +408,7 @@ class ConnectFailed(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held(Event):
+class Held(Event, frozen=True, kw_only=True):
     """From now on this connection is only waited on, and nothing disturbs the device.
 
     It ought to be greeted within `within_s` seconds of this event.
@@ -451,8 +419,7 @@ class Held(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled(Event):
+class Settled(Event, frozen=True, kw_only=True):
     """All of a scenario's connections are gone and the device had `after_s` seconds to notice."""
 
     board: str
@@ -460,8 +427,7 @@ class Settled(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkEffect(Event):
+class LinkEffect(Event, frozen=True, kw_only=True):
     """What a link fault did to this connection, measured on its own socket: proof that it took.
 
     `fault` is the fault's name, `sender` whose bytes it met, `value` in `unit`:
@@ -477,8 +443,7 @@ class LinkEffect(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerWarned(Event):
+class ServerWarned(Event, frozen=True, kw_only=True):
     """The reference server complained in its own words (bounded), which may quote the device.
 
     `compliance`: it is about something the device did that the protocol does not allow. `conn` is
@@ -492,8 +457,7 @@ class ServerWarned(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatChosen(Event):
+class FormatChosen(Event, frozen=True, kw_only=True):
     """An audio stream began in the format `given`, of those that the device `asked` for.
 
     `place` is that of `given` in `asked`, 0 the most wanted; None: it was not asked for.
@@ -506,8 +470,7 @@ class FormatChosen(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioFared(Event):
+class AudioFared(Event, frozen=True, kw_only=True):
     """How audio fared on one connection over the last `seconds`, as seen where it leaves the rig.
 
     None: unknown, because the frames are sealed or the device does not tell. Times in ms unless
@@ -541,8 +504,7 @@ class AudioFared(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packet(Event):
+class Packet(Event, frozen=True, kw_only=True):
     """A TCP segment to or from the board, as the capture beside this history has it.
 
     `source` and `destination` are address:port; `flags` letters of F S R P A U E C; `length` bytes
@@ -562,8 +524,7 @@ class Packet(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AirFault(Event):
+class AirFault(Event, frozen=True, kw_only=True):
     """A fault on packets began, is proven by what was counted for it, or is over.
 
     `counts` are packets (or what the name says) as the kernel and the air helper counted them.
@@ -572,7 +533,7 @@ class AirFault(Event):
     board: str
     fault: str
     state: Literal["up", "proven", "over"]
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = {}
     why: str = ""
 
 
@@ -580,19 +541,17 @@ class AirFault(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultAsked(Event):
+class FaultAsked(Event, frozen=True, kw_only=True):
     """A fault was asked for. `id` joins it to its `FaultSeen`."""
 
     id: int
     fault: str
     conn: int | None = None
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = {}
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultSeen(Event):
+class FaultSeen(Event, frozen=True, kw_only=True):
     """Proof that the fault took place: the events that show it."""
 
     id: int
@@ -602,8 +561,7 @@ class FaultSeen(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultHealed(Event):
+class FaultHealed(Event, frozen=True, kw_only=True):
     """A lasting fault was taken back."""
 
     id: int
@@ -611,16 +569,14 @@ class FaultHealed(Event):
 
 
 @_event
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown(Event):
+class Unknown(Event, frozen=True, kw_only=True):
     """An event of a kind this version does not know (a newer rig wrote it)."""
 
     kind: str
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """An event with its number in the history (1-based: its line in the file)."""
 
     n: int

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from rig.checks import Verdict, get_check
 from rig.checks.stretch import run_check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from rig.console.flood import BURST, RATE, FloodGate
 from rig.history.events import Boot, LogLine, Note

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import tracemalloc
 from itertools import pairwise
@@ -64,12 +63,6 @@ def test_a_line_becomes_a_complete_event() -> None:
             device_ms=7,
         )
     ]
-
-
-def test_every_field_of_a_line_is_set() -> None:
-    for raw in (b"W (7) wifi: slow\n", b"[D][a:1]: b\n", b"plain\n", b"[0mcolour\n"):
-        (line,) = parse(raw)
-        assert all(hasattr(line, field.name) for field in dataclasses.fields(line))
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=9)
