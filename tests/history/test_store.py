@@ -197,6 +197,17 @@ def test_a_part_of_the_history_is_read_by_numbers(path: Path) -> None:
     assert [entry.n for entry in History(path).entries(first=2, last=3)] == [2, 3]
 
 
+def test_a_part_far_into_a_long_history_is_read_whichever_part_was_read_before(path: Path) -> None:
+    written(path, *map(str, range(1, 4002)))
+    parts = [(0, 2), (2000, 2001), (999, 1001), (4001, 9999), (3001, 3001), (1, 4001), (1001, 1999)]
+    for parts_of in (parts, parts[::-1]):
+        history = History(path)
+        for first, last in parts_of:
+            found = list(history.entries(first=first, last=last))
+            assert [entry.n for entry in found] == [*range(max(first, 1), min(last, 4001) + 1)]
+            assert all(entry.event == note(str(entry.n)) for entry in found)
+
+
 def test_memory_stays_flat_however_long_the_history_is(path: Path) -> None:
     def peak(count: int, file: Path) -> int:
         tracemalloc.start()
