@@ -226,3 +226,14 @@ def test_each_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         said = capsys.readouterr().out.partition("\n")[2]
         without += [] if f"  rig {' '.join(words)}" in said else [words]
     assert without == []
+
+
+def test_ctrl_c_while_it_loads_prints_no_traceback() -> None:
+    interrupted = "import builtins, os, signal; real = builtins.__import__\n"
+    interrupted += "def slow(name, *rest, **more):\n"
+    interrupted += "    if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+    interrupted += "    return real(name, *rest, **more)\n"
+    interrupted += "builtins.__import__ = slow; from rig.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == b""
