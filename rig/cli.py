@@ -261,6 +261,10 @@ def _end_cleanly_on_signals() -> None:
 def main() -> NoReturn:
     """The `rig` command. A bug of the rig is no verdict on a board: it ends as inconclusive."""
     _end_cleanly_on_signals()
+    if os.environ.get("GITHUB_ACTIONS"):
+        from rig.console.workflow import guard
+
+        guard()
     try:
         code = run()
     except Exception:  # noqa: BLE001 (the outermost boundary; printed whole, not obeyed)

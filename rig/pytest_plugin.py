@@ -263,14 +263,17 @@ def _verdict_section(hil: Hil, run: RunVerdict) -> str:
 def _crash_section(hil: Hil) -> str:
     """The decoded record of the newest crash, and the log around it; it is remembered, too."""
     from rig.console.printable import printable
+    from rig.console.workflow import inert, obeyed
     from rig.report.crashes import decode_for, remember_one
 
     record, log = hil.newest_crash()
     if record is None:
         words = ["its record was not complete in time", "", *log]
-        return "\n".join(map(printable, words))
+        text = "\n".join(map(printable, words))
+        return inert(text) if obeyed() else text
     crash = decode_for(record, hil.elf)
     remember_one(crash, hil.session.out, hil.session.board.name)
     head = ", ".join(str(word) for word in (record.kind, record.reason, record.task) if word)
     frames = [f"  {frame}" for frame in crash.frames]
-    return "\n".join(map(printable, [head, *frames, *crash.notes, "", *log, *record.text]))
+    text = "\n".join(map(printable, [head, *frames, *crash.notes, "", *log, *record.text]))
+    return inert(text) if obeyed() else text
