@@ -51,7 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--bench`, `--board`, `--firmware`, `--rig-out`, `--rig-seed`."""
     group = parser.getgroup("sendspin-rig", "sendspin-rig: a board under test")
     group.addoption("--bench", metavar="FILE", help="bench file that names boards [bench.toml]")
-    group.addoption("--board", metavar="NAME", help="board under test (`rig boards` lists them)")
+    group.addoption(
+        "--board",
+        metavar="NAME,...",
+        help="board under test (`rig boards` lists them); of several the first that is free, so "
+        "that each worker of pytest-xdist has its own",
+    )
     group.addoption("--firmware", metavar="BUNDLE", help="bundle flashed once, before all tests")
     group.addoption("--rig-out", metavar="DIR", help="folder of the session [out/TIME-BOARD]")
     group.addoption("--rig-seed", type=int, default=1, metavar="N", help="seed of the scenarios")
@@ -93,8 +98,8 @@ def _told() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _hil_session(pytestconfig: pytest.Config, bench: Bench) -> Iterator[Hil]:
-    name = pytestconfig.getoption("--board")
-    if not name:
+    names = [name for name in (pytestconfig.getoption("--board") or "").split(",") if name]
+    if not names:
         pytest.skip("no board under test: give one with --board (virtual needs no hardware)")
     from rig.campaign.hil import open_hil
     from rig.commands.options import keep_symbols_of
@@ -106,7 +111,7 @@ def _hil_session(pytestconfig: pytest.Config, bench: Bench) -> Iterator[Hil]:
             hil = stack.enter_context(
                 open_hil(
                     bench,
-                    name,
+                    names,
                     firmware=Path(firmware) if firmware else None,
                     out=Path(out) if out else None,
                     seed=pytestconfig.getoption("--rig-seed"),

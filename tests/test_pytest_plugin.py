@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rig.boards.lock_file import LockFile
+
 ROOT = Path(__file__).parents[1]
 FIRMWARE = ROOT / "fixtures" / "firmware"
 
@@ -129,6 +131,25 @@ def test_an_unknown_board_is_one_clear_error(tmp_path):
     done = _pytest(tmp_path, "def test_it(server): pass", "--board", "virtua")
     assert "did you mean 'virtual'" in done.stdout
     assert "open_board" not in done.stdout  # no way through the rig's code
+
+
+def test_a_board_that_is_held_is_left_alone_and_another_one_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("SENDSPIN_RIG_LOCKS", str(tmp_path / "locks"))
+    (tmp_path / "bench.toml").write_text(
+        '[boards.a]\nconsole = "/nowhere/a"\n[boards.b]\nconsole = "/nowhere/b"\n'
+    )
+    test = "def test_it(board): pass"
+    lock = LockFile("/nowhere/a")
+    assert lock.acquire("somebody") is None
+    try:
+        alone = _pytest(tmp_path, test, "--board", "a")
+        several = _pytest(tmp_path, test, "--board", "a,b")
+    finally:
+        lock.release()
+    assert "the board 'a' is held by somebody" in alone.stdout
+    assert "rig lock BOARD --wait" in alone.stdout
+    assert "held by" not in several.stdout
+    assert "/nowhere/b" in several.stdout  # it was tried
 
 
 def test_a_played_scenario_that_fails_says_why(tmp_path):

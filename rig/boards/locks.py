@@ -24,6 +24,8 @@ from rig.boards.base import Board
 from rig.boards.lock_file import Holder, LockFile
 from rig.errors import BoardError
 
+HELD_FOR_A_COMMAND = "rig lock"
+"""How the purpose begins of what is held for a command's use."""
 Waiting = Callable[[Holder], object]
 
 
@@ -120,7 +122,10 @@ async def held_any(
     wait: bool = True,
     on_wait: Waiting = lambda _holder: None,
 ) -> AsyncIterator[Board]:
-    """Hold the first of `boards` that is free, and say which. Otherwise as `held`."""
+    """Hold the first of `boards` that is free, and say which. Otherwise as `held`.
+
+    What `rig lock` holds is free for the command that it runs, and for all which that starts.
+    """
     taken: tuple[Board, list[LockFile]] | None = None
     busy: list[tuple[Board, Holder]] = []
     for board in boards:
@@ -128,6 +133,9 @@ async def held_any(
         holder = _take(locks, purpose)
         if holder is None:
             taken = board, locks
+            break
+        if holder.purpose.startswith(HELD_FOR_A_COMMAND) and holder.pid in _ancestors():
+            taken = board, []
             break
         busy.append((board, holder))
     if taken is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from firmware_flasher.bundle import Bundle
 from rig.boards import open_board
 from rig.boards.bench import Bench
 from rig.boards.flashing import bundle_for
+from rig.boards.locks import BoardHeld, held_any
 from rig.campaign.blocking import Blocking, call
 from rig.campaign.judge import judge
 from rig.campaign.radio import radio_of
@@ -21,6 +22,7 @@ from rig.campaign.session import Session
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.checks import Outcome, get_check
 from rig.checks.stretch import Stretch, run_check
+from rig.errors import BoardError
 from rig.history import Entry, Event, History
 from rig.history import events as ev
 from rig.history.crash import CrashRecord
@@ -28,6 +30,10 @@ from rig.link import Link
 from rig.scenarios import get_scenario
 from rig.servers import ScriptedServer
 
+_HELD = (
+    "`rig lock BOARD --wait -- pytest ...` queues for it; --board A,B takes the one that is free, "
+    "and each worker of pytest-xdist needs a board of its own"
+)
 _LOG_SHOWN = 40
 """Log lines shown before a crash."""
 
@@ -168,17 +174,25 @@ class Hil:
 @contextlib.contextmanager
 def open_hil(
     bench: Bench,
-    name: str,
+    names: Sequence[str],
     *,
     firmware: Path | None = None,
     out: Path | None = None,
     seed: int = 1,
 ) -> Iterator[Hil]:
-    """Open the board `name`, flash it (once), boot it. Raises what these raise."""
-    board = open_board(name, bench)
-    bundle = bundle_for(board, firmware)
-    folder = new_out(Path("out"), name) if out is None else out
-    with start_blocking_portal() as portal:
+    """Hold the first of the boards `names` that is free, flash it (once), boot it.
+
+    Raises what these raise.
+    """
+    boards = [open_board(name, bench) for name in names]
+    with start_blocking_portal() as portal, contextlib.ExitStack() as stack:
+        holding = held_any(boards, "pytest", wait=False)
+        try:
+            board = stack.enter_context(portal.wrap_async_context_manager(holding))
+        except BoardHeld as error:
+            raise BoardError(error.message, hint=_HELD) from error
+        bundle = bundle_for(board, firmware)
+        folder = new_out(Path("out"), board.name) if out is None else out
 
         async def make() -> Session:
             plan = {"face": "pytest"}
@@ -188,7 +202,7 @@ def open_hil(
                 seed=seed,
                 plan=plan,
                 radio=radio_of(bench),
-                generation=bench.generation_of(name),
+                generation=bench.generation_of(board.name),
             )
 
         session = call(portal, make)

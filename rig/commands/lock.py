@@ -13,7 +13,7 @@ import msgspec
 from rig.boards import open_board
 from rig.boards.bench import find_bench
 from rig.boards.lock_file import held_locks
-from rig.boards.locks import things
+from rig.boards.locks import HELD_FOR_A_COMMAND, things
 from rig.commands.options import bench_option, complete_board, holding, wait_option
 from rig.console.printable import printable
 from rig.errors import BenchError, RigError
@@ -22,7 +22,7 @@ EPILOG = """\b
 Examples:
   rig lock                                 who holds what
   rig lock kitchen -- picocom /dev/ttyUSB0    nobody else gets it until picocom ends
-  rig lock kitchen --wait -- make test     queue for it first
+  rig lock kitchen --wait -- pytest --board kitchen tests/hil    queue for it first
 """
 
 
@@ -37,7 +37,8 @@ def command(
 ) -> int:
     """List who holds which board, or hold BOARD while COMMAND runs.
 
-    A lock ends with its holder, whatever ends that. The exit code is COMMAND's.
+    COMMAND itself may be any of the rig's on that board. A lock ends with its holder, whatever
+    ends that. The exit code is COMMAND's.
     """
     if board is None:
         return _list(as_json=as_json)
@@ -51,7 +52,7 @@ def command(
 
 async def _hold(name: str, words: tuple[str, ...], bench: Path | None, *, wait: bool) -> int:
     board = open_board(name, find_bench(bench))
-    async with holding(board, f"rig lock -- {Path(words[0]).name}", wait=wait):
+    async with holding(board, f"{HELD_FOR_A_COMMAND} -- {Path(words[0]).name}", wait=wait):
         try:
             # The command has the terminal and its signals; there is nothing else to do meanwhile.
             ended = subprocess.run(words, check=False)  # noqa: ASYNC221

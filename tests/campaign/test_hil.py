@@ -31,7 +31,7 @@ def test_pytest_has_the_access_point_of_the_bench_as_rig_run_has(
         raise Opened
 
     monkeypatch.setattr(hil, "Session", session)
-    with pytest.raises(Opened), hil.open_hil(bench, "kitchen", out=tmp_path / "out"):
+    with pytest.raises(Opened), hil.open_hil(bench, ["kitchen"], out=tmp_path / "out"):
         pass
     assert asked["radio"] == radio_of(bench)
     assert asked["radio"] == Radio("/run/hostapd/wlan0", None, ("wlan1mon",))

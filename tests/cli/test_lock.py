@@ -64,6 +64,12 @@ def test_a_board_is_held_while_a_command_runs() -> None:
     assert cli.run(["lock", "kit", "--", "true"]) == 0
 
 
+def test_the_command_may_use_the_board_that_is_held_for_it() -> None:
+    inner = [sys.executable, "-m", "rig", "lock", "kit", "--"]
+    assert cli.run(["lock", "kit", "--", *inner, "true"]) == 0
+    assert cli.run(["lock", "kit", "--", *inner, "false"]) == 1
+
+
 def test_holding_a_board_for_nothing_is_wrong_use(capsys: Capsys) -> None:
     assert cli.run(["lock", "kit"]) == 2
     assert "nothing to do" in capsys.readouterr().err
