@@ -6,11 +6,12 @@ import click
 
 from rig.checks import all_checks, get_check
 from rig.checks.invariants import numbers_of
+from rig.commands.options import complete_check
 from rig.report.listing import show_listing
 
 
 @click.command(name="checks")
-@click.argument("names", nargs=-1, metavar="[CHECK]...")
+@click.argument("names", nargs=-1, metavar="[CHECK]...", shell_complete=complete_check)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the checks: what each one says of a device, and where that is written down.

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
+BEGIN_ZSH = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }\n"
 
 
 @click.command(name="completion")
@@ -22,4 +23,8 @@ def command(ctx: click.Context, shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:
         raise click.UsageError(f"no completion for {shell}; there is one for {', '.join(SHELLS)}")
-    click.echo(made(ctx.find_root().command, {}, "rig", "_RIG_COMPLETE").source())
+    script = made(ctx.find_root().command, {}, "rig", "_RIG_COMPLETE").source()
+    if shell == "zsh":  # a .zshrc of one's own may not have begun its completion
+        first, end, rest = script.partition("\n")
+        script = f"{first}{end}{BEGIN_ZSH}{rest}"
+    click.echo(script)

@@ -23,7 +23,7 @@ from rig.boards import Board, open_board
 from rig.boards.bench import find_bench
 from rig.boards.locks import BoardHeld
 from rig.campaign.radio import radio_of
-from rig.commands.options import bench_option, board_argument, holding, wait_option
+from rig.commands.options import bench_option, board_argument, complete_fault, holding, wait_option
 from rig.console.screen import Screen
 from rig.errors import BenchError, BoardError, FaultError, unknown_name
 from rig.faults.air_fault import AIR_FAULTS, FOR, AirFault
@@ -51,7 +51,7 @@ class Line:
 
 @click.command(name="fault")
 @board_argument
-@click.argument("faults", metavar="NAME[=VALUE][,...]")
+@click.argument("faults", metavar="NAME[=VALUE][,...]", shell_complete=complete_fault)
 @click.argument("duration", nargs=-1, metavar="[for 30s]")
 @bench_option
 @wait_option

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from rig.commands.options import complete_fault
 from rig.faults import all_faults
 from rig.faults.registry import get_fault
 from rig.report.listing import show_listing
 
 
 @click.command(name="faults")
-@click.argument("names", nargs=-1, metavar="[FAULT]...")
+@click.argument("names", nargs=-1, metavar="[FAULT]...", shell_complete=complete_fault)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the faults: what each one does, its parameters with units, and how it is seen.

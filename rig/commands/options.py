@@ -34,6 +34,45 @@ def complete_board(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def complete_scenario(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of scenarios, and what they do."""
+    from rig.scenarios import all_scenarios
+
+    return _beginning(incomplete, {name: one.title for name, one in all_scenarios().items()})
+
+
+def complete_check(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of checks, and what they say."""
+    from rig.checks import all_checks
+
+    return _beginning(incomplete, {name: one.title for name, one in all_checks().items()})
+
+
+def complete_fault(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of faults, and what they do; also the last one of several (`loss,ra`)."""
+    from rig.faults import all_faults
+
+    before, comma, last = incomplete.rpartition(",")
+    return [
+        CompletionItem(before + comma + item.value, help=item.help)
+        for item in _beginning(last, {name: one.title for name, one in all_faults().items()})
+    ]
+
+
+def _beginning(incomplete: str, titles: dict[str, str]) -> list[CompletionItem]:
+    return [
+        CompletionItem(name, help=title)
+        for name, title in titles.items()
+        if name.startswith(incomplete)
+    ]
+
+
 def board_argument(command: Command) -> Command:
     """`BOARD`: a name from the bench file, or `virtual`, `virtual:2`, ..."""
     return click.argument("board", shell_complete=complete_board)(command)

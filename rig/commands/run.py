@@ -23,7 +23,14 @@ from rig.campaign.judge import HISTORY_FILE, judge
 from rig.campaign.radio import radio_of
 from rig.campaign.runner import Plan, conclude, new_out, run
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
-from rig.commands.options import holding, keep_symbols_of, wait_option
+from rig.commands.options import (
+    complete_board,
+    complete_fault,
+    complete_scenario,
+    holding,
+    keep_symbols_of,
+    wait_option,
+)
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
@@ -64,8 +71,15 @@ class _Show:
 
 
 @click.command(name="run")
-@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
-@click.option("--board", "-b", default=DEFAULT_BOARD, show_default=True, help="Board to use.")
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...", shell_complete=complete_scenario)
+@click.option(
+    "--board",
+    "-b",
+    default=DEFAULT_BOARD,
+    show_default=True,
+    help="Board to use.",
+    shell_complete=complete_board,
+)
 @click.option("--bench", type=click.Path(path_type=Path), help="Bench file that names boards.")
 @click.option("--firmware", "-f", type=click.Path(path_type=Path), help="Bundle to flash first.")
 @click.option("--cycles", type=click.IntRange(1, 1_000_000), help="Cycles of each scenario.")
@@ -81,6 +95,7 @@ class _Show:
 @click.option(
     "--faults",
     metavar="NAME,...",
+    shell_complete=complete_fault,
     help="Play these faults on packets, one after the other (rig faults lists them).",
 )
 @click.option(
@@ -107,6 +122,7 @@ class _Show:
     "--swallow",
     multiple=True,
     metavar="FAULT",
+    shell_complete=complete_fault,
     help="Make a fault miss (* for all): shows that the rig then says inconclusive.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

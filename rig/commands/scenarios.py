@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from rig.commands.options import complete_scenario
 from rig.report.listing import show_listing
 from rig.scenarios import all_scenarios, get_scenario
 
 
 @click.command(name="scenarios")
-@click.argument("names", nargs=-1, metavar="[SCENARIO]...")
+@click.argument("names", nargs=-1, metavar="[SCENARIO]...", shell_complete=complete_scenario)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the scenarios: what each one does to a device.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -199,6 +201,45 @@ def test_completion_knows_commands_and_boards() -> None:
     assert "doctor" in done.stdout
     done = shell(_RIG_COMPLETE="bash_complete", COMP_WORDS="rig reset v", COMP_CWORD="2")
     assert "virtual" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("rig run rec", "recycle-fd"),
+        ("rig run --board v", "virtual"),
+        ("rig run --faults loss,ra", "loss,rate"),
+        ("rig run --swallow rs", "rst"),
+        ("rig scenarios two", "two-servers"),
+        ("rig faults sta", "stall"),
+        ("rig checks no_c", "no_crash"),
+        ("rig fault virtual lo", "loss"),
+    ],
+)
+def test_completion_knows_the_names_of_what_there_is(
+    words: str, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_RIG_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit):
+        cli.run([])
+    assert f"plain,{name}" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_completes_without_a_word_of_its_own_in_zshrc(tmp_path: Path) -> None:
+    (tmp_path / ".zshrc").write_text(shell("completion", "zsh").stdout)
+    done = subprocess.run(
+        ["zsh", "-i", "-c", "whence -w _rig_completion; print $_comps[rig]"],
+        env={**os.environ, "ZDOTDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-2:] == ["_rig_completion: function", "_rig_completion"]
+    assert "compdef" not in done.stderr
 
 
 def test_help_is_a_word_as_well(capsys: pytest.CaptureFixture[str]) -> None:
