@@ -14,6 +14,15 @@ INLINE = ("passphrase", "password", "psk", "pass", "key", "secret")
 """Keys that would put a secret into the bench file; refused."""
 
 
+class Secret(str):
+    """A string whose `repr` does not show it: what a test's report says of local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """The `[network]` table."""
@@ -63,10 +72,17 @@ class Network:
                 f"the WiFi pass-phrase is not in {where}",
                 hint=f"export {self.passphrase_env}=..., as a secret of the CI runner or by hand",
             )
-        if not 8 <= len(phrase.encode()) <= 64:
+        phrase = Secret(phrase)
+        size = len(phrase.encode(errors="surrogateescape"))
+        if not 8 <= size <= 64:
             raise BenchError(
-                f"the WiFi pass-phrase in {where} has {len(phrase.encode())} bytes",
+                f"the WiFi pass-phrase in {where} has {size} bytes",
                 hint="WPA takes 8 to 63, or 64 hexadecimal digits",
+            )
+        if any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in phrase):
+            raise BenchError(
+                f"the WiFi pass-phrase in {where} holds a control character, or is no UTF-8",
+                hint='set it without a line end: export NAME="$(cat FILE)"',
             )
         return phrase
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -121,7 +122,9 @@ def conclude(out: Path) -> RunVerdict:
     """Judge the run in `out` and keep the verdict beside its history."""
     verdict = judge(out)
     with contextlib.suppress(OSError):  # a full disk must not cost the verdict itself
-        (out / VERDICT_FILE).write_bytes(verdict_json(verdict) + b"\n")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(out / VERDICT_FILE, flags, 0o644), "wb") as file:
+            file.write(verdict_json(verdict) + b"\n")
     return verdict
 
 

@@ -48,7 +48,8 @@ class SerialLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._room = Room(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        # No link is followed: whoever may write to the folder could aim it at a file of the user's.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._log = os.open(path, flags, 0o644)

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -28,6 +28,9 @@ CLOSE_S: Final = 2.0
 _COMPLIANCE: Final = "non-compliant client"
 """What aiosendspin's compliance warnings begin with (`noncompliance_subject`)."""
 
+_KEEP_KEYS: Final = ("noise.keys", "noise.trust_store")
+"""Modules whose classes hold keys."""
+
 _speaking: contextvars.ContextVar[Engine | None] = contextvars.ContextVar("speaking", default=None)
 
 
@@ -36,12 +39,23 @@ def aiosendspin(module: str) -> ModuleType:
     from importlib import import_module
 
     try:
-        return import_module(f"aiosendspin.{module}")
+        loaded = import_module(f"aiosendspin.{module}")
     except ImportError as error:
         raise BenchError(
             f"the reference server needs aiosendspin with its server part: {error}",
             hint="pip install 'sendspin-rig[reference]', or use the scripted server",
         ) from error
+    if module in _KEEP_KEYS:
+        for each in vars(loaded).values():
+            if isinstance(each, type) and each.__module__ == loaded.__name__ and is_dataclass(each):
+                each.__repr__ = _no_keys  # type: ignore[method-assign]
+    return loaded
+
+
+def _no_keys(self: object) -> str:
+    """Instead of a dataclass's own `repr`, which has the private key in it: a test's report shows
+    local variables (`pytest -l`)."""
+    return f"<{type(self).__name__}>"
 
 
 def check_installed() -> None:

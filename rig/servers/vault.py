@@ -60,7 +60,9 @@ async def open_vault(folder: Path) -> Vault:
 
 
 def _identity(keys: Any, path: Path, pairs: Path) -> Any:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _own(path.parent)
     for each in (path, pairs):
         _private(each)
     if path.exists():
@@ -72,8 +74,27 @@ def _identity(keys: Any, path: Path, pairs: Path) -> Any:
     return identity
 
 
+def _own(folder: Path) -> None:
+    """Raises `BenchError` for a folder in which another user may have put keys of his own."""
+    found = folder.lstat()
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid != os.geteuid()
+        or stat.S_IMODE(found.st_mode) & 0o022
+    ):
+        raise BenchError(
+            f"{folder} is to hold keys, and is not a folder that you alone may write to",
+            hint="look who made it; move it away, and pair the devices again",
+        )
+
+
 def _private(path: Path) -> None:
-    """Raises `BenchError` for a file that others may read."""
+    """Raises `BenchError` for a file that others may read, or that another user put there."""
+    if path.is_symlink() or (path.exists() and path.stat().st_uid != os.geteuid()):
+        raise BenchError(
+            f"{path} is to hold keys, and is a link or another user's",
+            hint="look who put it there; move it away, and pair the devices again",
+        )
     if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise BenchError(
             f"{path} holds keys, and others than its owner may read it",

@@ -106,3 +106,19 @@ def test_every_example_of_the_docs_is_a_good_bench() -> None:
     assert len(examples) >= 6
     for example in examples:
         parse_bench(example.encode(), FILE)
+
+
+def test_no_repr_shows_the_pass_phrase(monkeypatch):
+    """`pytest -l` shows the local variables of each frame."""
+    monkeypatch.setenv("BENCH_PSK", PHRASE)
+    phrase = Network("lab", passphrase_env="BENCH_PSK").passphrase()
+    assert PHRASE not in repr((phrase, {"key": phrase}))
+    assert phrase == PHRASE
+
+
+@pytest.mark.parametrize("phrase", ["no UTF-8 \udcff here", "a line end\n", "a\x1b[2J\x07 bell"])
+def test_what_no_pass_phrase_can_be_is_one_error_that_does_not_show_it(monkeypatch, phrase):
+    monkeypatch.setenv("BENCH_PSK", phrase)
+    with pytest.raises(BenchError, match="control character") as told:
+        Network("lab", passphrase_env="BENCH_PSK").passphrase()
+    assert phrase not in str(told.value)

@@ -3,6 +3,7 @@
 import pytest
 
 from rig.campaign.judge import judge
+from rig.campaign.runner import conclude
 from rig.checks import Verdict
 from rig.history import events as ev
 
@@ -119,3 +120,11 @@ def test_a_history_that_lacks_a_scenario_or_a_cycle_never_passes(told, tmp_path)
             continue
         cut.write_bytes(b"".join(lines[:at] + lines[at + 1 :]))
         assert judge(cut).verdict is not Verdict.PASS, line
+
+
+def test_a_verdict_is_not_written_through_a_planted_link(told):
+    precious = told.out / "precious"
+    precious.write_text("precious")
+    (told.out / "verdict.json").symlink_to(precious)
+    assert conclude(whole(told).parent).verdict is Verdict.PASS
+    assert precious.read_text() == "precious"

@@ -129,3 +129,13 @@ def test_a_disk_that_is_full_costs_nothing_that_was_written(tiny: Path) -> None:
     assert [entry.n for entry in history] == list(range(1, len(store) + 1))
     assert 100 < len(store) < 1000
     assert not history.torn
+
+
+@pytest.mark.parametrize("planted", ["serial-b.log", "serial-b.log.idx"])
+def test_the_serial_log_follows_no_planted_link(tmp_path: Path, planted: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / planted).symlink_to(precious)
+    with pytest.raises(HistoryError, match="cannot write the serial log"):
+        SerialLog(tmp_path / "serial-b.log")
+    assert precious.read_text() == "precious"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -44,3 +45,37 @@ def test_each_bench_has_its_own(tmp_path: Path) -> None:
     }
     assert len(folders) == 3
     assert bench_folder(tmp_path, None) == bench_folder(tmp_path, None)
+
+
+async def test_no_repr_of_what_it_is_made_of_shows_a_key(tmp_path: Path) -> None:
+    """`pytest -l` shows the local variables of each frame, aiosendspin's too."""
+    vault = await open_vault(tmp_path / "v")
+    shown = repr(vault.identity) + repr(vars(vault.store))
+    assert repr(vault.identity.private_bytes)[2:-1] not in shown
+    assert "Identity" in shown
+
+
+async def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    await open_vault(tmp_path / "v")
+    (tmp_path / "v").chmod(0o777)
+    with pytest.raises(BenchError, match="not a folder that you alone"):
+        await open_vault(tmp_path / "v")
+
+
+async def test_a_planted_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "v").symlink_to(tmp_path / "theirs")
+    with pytest.raises(BenchError, match="not a folder that you alone"):
+        await open_vault(tmp_path / "v")
+    (tmp_path / "w").mkdir(mode=0o700)
+    (tmp_path / "w" / IDENTITY).symlink_to(tmp_path / "known")
+    with pytest.raises(BenchError, match="is a link"):
+        await open_vault(tmp_path / "w")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+async def test_another_users_key_is_refused(tmp_path: Path) -> None:
+    await open_vault(tmp_path / "v")
+    os.chown(tmp_path / "v" / IDENTITY, 65534, 65534)
+    with pytest.raises(BenchError, match="another user's"):
+        await open_vault(tmp_path / "v")

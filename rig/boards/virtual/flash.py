@@ -40,6 +40,7 @@ class NorFlash:
             fresh = not path.exists()
             if fresh:
                 blank = path.with_suffix(".new")
+                blank.touch(mode=0o600)  # credentials are written into it
                 blank.write_bytes(b"\xff" * size)
                 blank.rename(path)
             found = path.stat().st_size
