@@ -345,6 +345,13 @@ def history_of(out: Path) -> Path:
     raise BenchError(f"no history at {path}", hint=hint)
 
 
+def judge_last(out: Path) -> ScenarioVerdict:
+    """The verdict on the newest scenario of a run that goes on; raises as `judge` does."""
+    history = History(history_of(out))
+    run = _survey(history)
+    return _judge_scenario(history, run, run.scenarios[-1])
+
+
 def judge(out: Path) -> RunVerdict:
     """Judge the run in folder `out` (or the history file itself).
 

@@ -15,7 +15,7 @@ from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig.air.client import Radio
 from rig.boards.base import Board
-from rig.campaign.judge import judge
+from rig.campaign.judge import judge, judge_last
 from rig.campaign.session import Session, Told
 from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
 from rig.checks import Verdict
@@ -110,7 +110,7 @@ async def run(
         await session.prepare(bundle, on_flash=on_flash)
         for scenario in plan.scenarios:
             await session.play(scenario, cycles=plan.cycles, timeout=plan.timeout)
-            said = judge(out).scenarios[-1]
+            said = judge_last(out)
             on_scenario(said)
             if plan.fail_fast and said.verdict is Verdict.FAIL:
                 break
