@@ -56,7 +56,7 @@ class Conversation:
     device_data: int = 0
     """Data frames from the device so far."""
     first: Entry | None = None
-    """The device's first data frame."""
+    """The device's first data frame; of a message in fragments the one that completes it."""
     opening: Entry | None = None
     """Its opening message, wherever it came."""
     goodbye: Entry | None = None
@@ -123,7 +123,8 @@ class Conversation:
     def _device_frame(self, entry: Entry, frame: Frame) -> None:
         if frame.sealed is None:
             self.device_data += 1
-            self.first = self.first or entry
+            if frame.fin:  # a message in fragments is named by the last of them
+                self.first = self.first or entry
             if frame.type == "noise/handshake":
                 self.transport = self.transport or entry.n
         if self.goodbye is not None and self.after_goodbye is None:

@@ -4,6 +4,7 @@ import pytest
 
 from rig.checks import Verdict
 from rig.checks.opening_first import nothing_before_upgrade, opening_first
+from rig.history.events import Frame
 
 
 @pytest.mark.parametrize("opening", ["client/hello", "client/init"])
@@ -80,3 +81,21 @@ def test_a_goodbye_before_the_upgrade_of_a_connection_that_lives_on_fails(wire):
 
 def test_no_upgrade_at_all_is_inconclusive(wire):
     assert nothing_before_upgrade(wire.opened(1).history()).verdict is Verdict.INCONCLUSIVE
+
+
+def _fragments(wire, kind):
+    """A message in two: only the last fragment tells its type."""
+    fields = {"conn": 1, "sender": "device", "size": 20}
+    wire.opened(1).upgraded(1).add(Frame, opcode="text", fin=False, **fields)
+    message = {"type": kind, "payload": {"client_id": "a"}}
+    return wire.add(Frame, opcode="continuation", type=kind, message=message, **fields)
+
+
+def test_a_hello_in_fragments_is_a_hello(wire):
+    assert opening_first(_fragments(wire, "client/hello").history()).verdict is Verdict.PASS
+
+
+def test_another_message_in_fragments_is_no_hello(wire):
+    outcome = opening_first(_fragments(wire, "client/state").hello(1).history())
+    assert outcome.verdict is Verdict.FAIL
+    assert "client/state" in outcome.message
