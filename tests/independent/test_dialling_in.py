@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from zeroconf import IPVersion
-from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from rig.boards import mdns
 from rig.boards.plain import PlainBoard, PlainSettings
@@ -46,12 +46,25 @@ async def dialling(anyio_backend: str, player: Any) -> AsyncIterator[Any]:
 
 
 async def _announced(port: int) -> str:
-    """Where a server on this port says, by mDNS, that it is."""
+    """Where the server on this port says, by mDNS, that it is: others may announce one, too."""
+    names: asyncio.Queue[str] = asyncio.Queue()
+
+    def found(*, name: str, **_: Any) -> None:
+        names.put_nowait(name)
+
     async with AsyncZeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only) as zeroconf:
-        info = AsyncServiceInfo(mdns.SERVERS, f"sendspin-rig.{mdns.SERVERS}")
-        assert await info.async_request(zeroconf.zeroconf, 5_000)
-        path = info.properties[b"path"].decode()
-        return f"ws://{info.parsed_addresses()[0]}:{port}{path}"
+        browser = AsyncServiceBrowser(zeroconf.zeroconf, mdns.SERVERS, handlers=[found])
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    info = AsyncServiceInfo(mdns.SERVERS, await names.get())
+                    told = await info.async_request(zeroconf.zeroconf, 2_000)
+                    if told and info.port == port:
+                        path = info.properties[b"path"]
+                        assert path is not None
+                        return f"ws://{info.parsed_addresses()[0]}:{port}{path.decode()}"
+        finally:
+            await browser.async_cancel()
 
 
 async def test_it_is_served_and_judged_like_any_other(
