@@ -85,15 +85,13 @@ def _told() -> Iterator[None]:
     """What the rig says for people is shown as it is, without the way through its code."""
     from rig.errors import RigError
 
-    said = None
     try:
         yield
     except RigError as error:
-        said = f"error: {error.message}" + (f"\n  next: {error.hint}" if error.hint else "")
-    if said is not None:
         from rig.console.printable import printable
 
-        pytest.fail(printable(said, keep="\t\n"), pytrace=False)
+        said = f"error: {error.message}" + (f"\n  next: {error.hint}" if error.hint else "")
+        raise pytest.fail.Exception(printable(said, keep="\t\n"), pytrace=False) from None
 
 
 @pytest.fixture(scope="session")
@@ -256,11 +254,12 @@ def _verdict_section(hil: Hil, run: RunVerdict) -> str:
 
     from rig.console.screen import Screen
     from rig.report.crashes import run_crashes
+    from rig.report.listing import WHOLE_LINES
     from rig.report.terminal import show_scenario
 
     said = io.StringIO()
     crashes = run_crashes(run, remember=True)[-1]
-    screen = Screen(file=said, width=120)
+    screen = Screen(file=said, width=WHOLE_LINES)
     show_scenario(screen, hil.session.history.path, run.scenarios[-1], crashes)
     return f"{said.getvalue()}    kept in {hil.session.out}"
 

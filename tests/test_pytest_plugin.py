@@ -131,6 +131,7 @@ def test_an_unknown_board_is_one_clear_error(tmp_path):
     done = _pytest(tmp_path, "def test_it(server): pass", "--board", "virtua")
     assert "did you mean 'virtual'" in done.stdout
     assert "open_board" not in done.stdout  # no way through the rig's code
+    assert "another exception" not in done.stdout
 
 
 def test_a_board_that_is_held_is_left_alone_and_another_one_taken(tmp_path, monkeypatch):

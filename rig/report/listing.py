@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rig.console.screen import Screen
 
-_WHOLE_LINES = 10_000
+WHOLE_LINES = 10_000
 """Columns of what has no window: wider than any line that is printed."""
 
 
@@ -19,7 +19,7 @@ def report_console(*, stderr: bool = False) -> Screen:
     """Where a report goes: folded to a terminal's width, whole lines down a pipe."""
     console = Screen(stderr=stderr)
     if not console.is_terminal:
-        console.width = _WHOLE_LINES
+        console.width = WHOLE_LINES
     return console
 
 
