@@ -16,6 +16,8 @@ from rig.triage.session import Found, Triaged
 GROUPS = 10_000
 """So many different crashes are told apart; the rest is counted together."""
 FILES = 20
+_WHOLE_LINES = 10_000
+"""Columns of what has no window."""
 BEFORE = 3
 """Log lines shown from before a crash."""
 
@@ -33,14 +35,20 @@ class Summary:
 
     def __init__(self, console: Screen | None = None) -> None:
         self.console = console or Screen(soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = _WHOLE_LINES
         self.crashes = 0
         self.unexpected = 0
+        self.undecoded = 0
+        """Crashes whose addresses no ELF was at hand for."""
         self.files = 0
         self._groups: dict[str, _Group] = {}
 
     def count(self, found: Triaged) -> bool:
         """Count a crash; True when its signature is seen for the first time."""
         self.crashes += 1
+        if found.crash.frames and not found.crash.decoded and not found.crash.notes:
+            self.undecoded += 1
         if found.remembered is None or found.remembered.mark != "expected":
             self.unexpected += 1
         if found.signature not in self._groups and len(self._groups) >= GROUPS:
@@ -123,6 +131,12 @@ class Summary:
                 str(group.count), escape(signature), escape(group.first), escape(group.said)
             )
         self.console.print(table)
+        if self.undecoded:
+            number = "one is" if self.undecoded == 1 else f"{self.undecoded} are"
+            self.console.print(
+                f"[dim]{number} not decoded: name the ELF file of the build (--elf build/app.elf, or "
+                "once for all `rig symbols add build/`)[/dim]"
+            )
 
 
 def headline(crash: DecodedCrash) -> str:

@@ -66,6 +66,21 @@ def test_the_text_names_crash_place_and_signature(log: Path) -> None:
     assert "bad load | 0x400d1234" in run.stdout
 
 
+def test_it_says_how_to_decode_what_no_elf_was_at_hand_for(log: Path) -> None:
+    said = call(triage, log).stdout
+    assert "one is not decoded: name the ELF file of the build (--elf build/app.elf" in said
+    log.write_text("Brownout detector was triggered\n")
+    assert "not decoded" not in call(triage, log).stdout
+
+
+def test_down_a_pipe_a_long_signature_stays_on_its_line(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 40 + ".log")
+    path.write_text(LOG)
+    last = call(triage, path).stdout.splitlines()[-2]
+    assert "bad load | 0x400d1234" in last
+    assert f"{path}:2" in last
+
+
 def test_repeats_are_one_line_with_a_count(tmp_path: Path) -> None:
     path = tmp_path / "loop.log"
     path.write_text((LOG + BOOT) * 5)
