@@ -134,8 +134,8 @@ class Summary:
         if self.undecoded:
             number = "one is" if self.undecoded == 1 else f"{self.undecoded} are"
             self.console.print(
-                f"[dim]{number} not decoded: name the ELF file of the build (--elf build/app.elf, or "
-                "once for all `rig symbols add build/`)[/dim]"
+                f"[dim]{number} not decoded: name the ELF file of the build (--elf build/app.elf, "
+                "or once for all `rig symbols add build/`)[/dim]"
             )
 
 
