@@ -21,6 +21,11 @@ class Screen(Console):
         """`settings`: rich's own; nothing is highlighted, no `:word:` a picture."""
         super().__init__(highlight=False, emoji=False, **settings)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line: rich would exit with 1, which here means a failed check."""
+        self.quiet = True
+        raise BrokenPipeError
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:

@@ -157,11 +157,12 @@ def test_what_a_command_returns_is_the_exit_code(
     assert cli.run(["try-it"]) == 1
 
 
-def test_a_reader_that_leaves_early_ends_it_in_silence_and_without_a_verdict() -> None:
+@pytest.mark.parametrize("words", ["--help", "checks", "doctor"])
+def test_a_reader_that_leaves_early_ends_it_in_silence_and_without_a_verdict(words: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [*RIG, "--help"], stdout=writer, stderr=subprocess.PIPE, timeout=50, check=False
+        [*RIG, words], stdout=writer, stderr=subprocess.PIPE, timeout=50, check=False
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
