@@ -105,9 +105,16 @@ def open_board(name: str, bench: Bench | None = None) -> Board:
         return _without_bench(name, kind, number if colon else None)
     benchless = [known for known in KINDS if known not in ("plain", "process", "serial")]
     where = f"the boards in {bench.path}" if bench and bench.path else "boards without a bench file"
+    if "/" in name:  # a device path or a URL
+        raise BenchError(
+            f"'{name}' is no board's name",
+            hint=f"give it one: rig boards adopt {name} --name kitchen, or [boards.kitchen] and "
+            f'port = "{name}" in bench.toml (docs/bench.md)',
+        )
     raise BenchError(
         f"there is no board '{name}'{nearest(name, [*entries, *benchless])}",
-        hint=f"{where}: {', '.join([*entries, *benchless])}; `rig boards` lists them",
+        hint=f"{where}: {', '.join([*entries, *benchless])}; `rig boards` lists them"
+        + ("" if bench and bench.path else "; `rig boards adopt` names those on USB"),
     )
 
 

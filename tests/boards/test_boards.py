@@ -46,3 +46,9 @@ def test_every_kind_that_comes_with_the_rig_can_be_loaded() -> None:
 def test_a_number_that_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(BenchError, match=r"expected virtual:N"):
         open_board(name)
+
+
+def test_a_port_is_no_boards_name_and_how_to_give_it_one_is_said() -> None:
+    with pytest.raises(BenchError, match="'/dev/ttyUSB0' is no board's name") as told:
+        open_board("/dev/ttyUSB0")
+    assert "rig boards adopt /dev/ttyUSB0 --name kitchen" in (told.value.hint or "")
