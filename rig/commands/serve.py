@@ -146,7 +146,9 @@ async def _serve(
             await stack.enter_async_context(holding(board, "serve", wait=wait))
             session = await stack.enter_async_context(Session(board, folder))
             click.echo(f"-- {printable(name)}: preparing", err=True)
-            await session.prepare(bundle, reset=reset or bundle is not None)
+            await _until(left, session.prepare(bundle, reset=reset or bundle is not None))
+            if left.is_set():
+                raise click.Abort  # Ctrl-C before there was anything to leave in order
             view = _view(name if len(folders) > 1 else "", writer)
             stack.callback(view.flush)
             session.history.listen(view)

@@ -57,6 +57,18 @@ def test_a_wrong_name_leaves_no_folder_behind(capsys: pytest.CaptureFixture[str]
     assert not Path("out").exists()
 
 
+def test_ctrl_c_is_heeded_while_a_board_does_not_come_up() -> None:
+    Path("bench.toml").write_text('[boards.mute]\naddress = "127.0.0.1:1"\n')
+    words = [sys.executable, "-m", "rig", "serve", "mute"]
+    serve = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert serve.stderr is not None
+    with serve:
+        assert "preparing" in serve.stderr.readline()
+        serve.send_signal(signal.SIGINT)
+        assert serve.wait(10) == 130
+        assert "interrupted" in serve.stderr.read()
+
+
 def test_ctrl_c_leaves_in_order() -> None:
     words = ["serve", "kit", "--firmware", str(FIRMWARE / "v0.7.0"), "--out", "run"]
     serve = subprocess.Popen(
