@@ -87,6 +87,17 @@ def dialling() -> Any:
     )
 
 
+async def hang_up(session: Any) -> None:
+    """Close what `dialling` gave, within `CLOSE_S`.
+
+    Its sockets wait until all is sent, which a device that reads nothing never lets happen; the
+    link, which they lead to, ends them when it is closed.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await session.close()
+
+
 @dataclass(slots=True)
 class Clock:
     """A server's clock in us: `epoch_us` at monotonic `born_ns`, as the link records it."""
@@ -243,7 +254,7 @@ class Engine:
         finally:
             _warnings.detach()
             if self._own_session is not None:
-                await self._own_session.close()
+                await hang_up(self._own_session)
 
     def task[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` so that what is logged in it is this server's."""

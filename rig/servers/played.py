@@ -22,7 +22,7 @@ from rig.history.events import Opcode as OpcodeName
 from rig.protocol import generation_of
 from rig.protocol.payload import payload_of
 from rig.servers.connection import Connection
-from rig.servers.engine import Clock, Engine, aiosendspin, check_installed, dialling
+from rig.servers.engine import Clock, Engine, aiosendspin, check_installed, dialling, hang_up
 from rig.servers.line import Entrance, Front, Unable
 from rig.servers.performing import Performer, ReferencePerformer
 from rig.servers.scripted import ScriptedServer
@@ -134,7 +134,7 @@ class PlayedServer(ScriptedServer):
         await self.aclose()
         await self.retired()
         if self._session is not None:
-            await self._session.close()
+            await hang_up(self._session)
 
 
 class PlayedConnection(Connection):

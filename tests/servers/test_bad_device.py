@@ -18,6 +18,7 @@ from rig.history.events import Frame, ServerWarned, UpgradeAnswered, WireError
 from rig.link import Link
 from rig.protocol import encode_close, encode_frame
 from rig.servers import ScriptedServer
+from rig.servers.engine import CLOSE_S, dialling, hang_up
 from rig.servers.played import PlayedServer
 
 pytestmark = pytest.mark.anyio
@@ -150,6 +151,21 @@ async def test_pings_without_end_are_answered_only_as_fast_as_it_reads(
                 await end.send(ping * 100)
     assert connection.line.backlog < 5 * MB
     await _lives_on(device, server)
+
+
+async def test_a_device_that_reads_nothing_does_not_hold_up_the_closing(device) -> None:
+    session = dialling()
+    opening = asyncio.create_task(
+        session.ws_connect(f"http://{device.place.host}:{device.place.port}")
+    )
+    end = await device.accept()
+    await end.accept_upgrade()
+    ws = await opening
+    with contextlib.suppress(TimeoutError):
+        while True:  # until nothing more goes out
+            await asyncio.wait_for(ws.send_bytes(bytes(MB)), 1)
+    async with asyncio.timeout(CLOSE_S + 20):
+        await hang_up(session)
 
 
 async def test_a_redirect_is_not_followed(device, record, server) -> None:

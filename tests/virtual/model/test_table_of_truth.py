@@ -225,11 +225,13 @@ def test_two_servers(
         began = time.monotonic()
         first = peer(device, "A").upgrade()
         pause(gap)
+        if gap > 0.1:  # past the hello delay: on a busy machine the model comes to it later
+            first.wait("client/hello")
         second = peer(device, "B").upgrade()
         took = time.monotonic() - began
         second.wait("client/hello")
         first.read(0.1)
-        if took < gap + 0.03:  # else this machine was busy, and the stimulus was another one
+        if gap > 0.1 or took < gap + 0.03:  # else this machine was busy: another stimulus
             assert ("client/hello" in first.types) == first_greeted
         first.sock.close()
         second.sock.close()
