@@ -20,7 +20,10 @@ except ImportError:  # `./rigup` installs what users need, and tests/hil needs n
     pass
 else:
     # How long an example takes says how busy the machine is, nothing of the code.
-    settings.register_profile("rig", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "rig", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+    )
+    settings.register_profile("long", settings.get_profile("rig"), max_examples=500)
     settings.load_profile("rig")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,6 +34,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long`: also what takes minutes."""
     parser.addoption("--long", action="store_true", help="also run the tests marked `long`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In long mode hypothesis looks ten times as long, too."""
+    if config.getoption("--long"):
+        settings.load_profile("long")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,16 +39,32 @@ FLOORS = {
 LONG, TOO_LONG = 400, 500
 """Lines: over the first a file is warned of, over the second it has to be split."""
 CATALOGUES = {"rig.history.events"}
+"""Files that only list declarations may be longer."""
 VIRTUAL_NEEDS = (
     *("rig.boards.virtual", "rig.errors", "rig.boards.base", "rig.boards.home"),
     "rig.boards.nvs_partition",  # the format that both read
 )
-"""Files that only list declarations may be longer."""
 
 
 def module(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in SOURCES if path.parent == folder]
+
+
+in_each_folder = pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent for path in SOURCES}),
+    ids=lambda folder: str(folder.relative_to(ROOT)),
+)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
 
 
 def room(name: str) -> str | None:
@@ -58,7 +75,7 @@ def room(name: str) -> str | None:
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Every module a file imports, with the line."""
     package = module(path) if path.name == "__init__.py" else module(path).rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -91,11 +108,12 @@ def says_something(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) 
     return ast.get_docstring(node) is not None or bool(marks & {"overload", "override", "setter"})
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module)
-def test_a_room_imports_only_from_the_floors_below_it(path: Path) -> None:
-    own = room(module(path))
+@in_each_folder
+def test_a_room_imports_only_from_the_floors_below_it(folder: Path) -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {own} (floor {FLOORS[own]}) imports {name}"
+        for path in files_of(folder)
+        for own in [room(module(path))]
         for line, name in imports(path)
         if own is not None
         and (other := room(name)) not in (None, own)
@@ -142,18 +160,22 @@ def test_nothing_but_the_list_of_kinds_knows_the_virtual_board() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module)
-def test_a_file_is_read_in_one_sitting(path: Path) -> None:
-    lines = len(path.read_bytes().splitlines())
-    if lines > LONG and module(path) not in CATALOGUES:
-        warnings.warn(f"{path.relative_to(ROOT)} has {lines} lines: split it", stacklevel=1)
-    assert lines <= TOO_LONG or module(path) in CATALOGUES
+@in_each_folder
+def test_a_file_is_read_in_one_sitting(folder: Path) -> None:
+    for path in files_of(folder):
+        lines = len(path.read_bytes().splitlines())
+        if lines > LONG and module(path) not in CATALOGUES:
+            warnings.warn(f"{path.relative_to(ROOT)} has {lines} lines: split it", stacklevel=1)
+        assert lines <= TOO_LONG or module(path) in CATALOGUES, path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module)
-def test_everything_public_says_what_it_is(path: Path) -> None:
-    tree = ast.parse(path.read_bytes())
-    assert ast.get_docstring(tree), "the module has no docstring"
-    assert [
-        f"{node.lineno}: {node.name}" for node in public(tree) if not says_something(node)
-    ] == []
+@in_each_folder
+def test_everything_public_says_what_it_is(folder: Path) -> None:
+    for path in files_of(folder):
+        tree = parsed(path)
+        assert ast.get_docstring(tree), f"{path}: the module has no docstring"
+        assert [
+            f"{path}:{node.lineno}: {node.name}"
+            for node in public(tree)
+            if not says_something(node)
+        ] == []

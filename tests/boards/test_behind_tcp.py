@@ -66,7 +66,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     "options",
     [
         pytest.param((), id="the machine is off before, and starts anew with each reset"),
-        pytest.param(("--keep",), id="the chip alone is reset, the port stays"),
+        pytest.param(
+            ("--keep",), id="the chip alone is reset, the port stays", marks=pytest.mark.long
+        ),
         pytest.param(("--slow", "1"), id="the command is slow", marks=pytest.mark.long),
         pytest.param(("--after", "0.5"), id="the command returns before anything has happened"),
         pytest.param(

@@ -44,18 +44,16 @@ async def test_an_application_that_names_itself_has_booted(tmp_path: Path) -> No
     assert booted.app.project == "speaker"
 
 
-@pytest.mark.parametrize(
-    "printed",
-    [
-        pytest.param(ENTRY + "Hello world!\n", id="plain words, logging off"),
-        pytest.param(LOADER + "I (270) main_task: Calling app_main()\n", id="a record"),
-        pytest.param("I (270) main_task: Calling app_main()\n", id="attached after the ROM"),
-    ],
-)
-async def test_an_application_that_talks_has_booted_also_without_a_name(
-    tmp_path: Path, printed: str
-) -> None:
-    assert await boot(tmp_path, printed) == Booted(None, None)
+async def test_an_application_that_talks_has_booted_also_without_a_name(tmp_path: Path) -> None:
+    logs = {
+        "plain words, logging off": ENTRY + "Hello world!\n",
+        "a record": LOADER + "I (270) main_task: Calling app_main()\n",
+        "attached after the ROM": "I (270) main_task: Calling app_main()\n",
+    }
+    for case in logs:
+        (tmp_path / case).mkdir()
+    booted = await asyncio.gather(*(boot(tmp_path / case, log) for case, log in logs.items()))
+    assert dict(zip(logs, booted, strict=True)) == dict.fromkeys(logs, Booted(None, None))
 
 
 @pytest.mark.parametrize(
