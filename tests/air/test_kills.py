@@ -155,15 +155,16 @@ def kill_a_run(out: Path, rng: random.Random, latest: float) -> None:
             with contextlib.suppress(OSError):
                 if b"rig.air.helper" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
-    if who != "helper":
-        running.kill()
-    else:
+    if who == "helper":
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(rng.uniform(0, 2))
-        running.kill()
+    ended = running.poll() is not None  # by itself, as its helper was gone
+    running.kill()
     running.wait()
     gone(*others)
     subprocess.run([*rig, "boards"], capture_output=True, timeout=60, check=True)
+    if ended:  # the board of a run that was not killed stays plugged in
+        subprocess.run([*rig, "unplug", "virtual"], capture_output=True, timeout=60, check=True)
 
 
 def kill_runs(lab: Any, tmp_path: Path, times: int, seed: int, latest: float = 15) -> None:

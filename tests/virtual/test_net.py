@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -59,6 +62,23 @@ def links() -> str:
     return subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
 
 
+@contextlib.contextmanager
+def kept_back(interface: str) -> Iterator[None]:
+    """Nothing of what the board sends arrives."""
+    table = f"inet {interface}_test"
+    hook = "type filter hook input priority 0"
+    for words in (
+        f"add table {table}",
+        f"add chain {table} in {{ {hook} ; }}",
+        f"add rule {table} in iifname {interface} drop",
+    ):
+        subprocess.run(["nft", words], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["nft", f"delete table {table}"], check=True)
+
+
 def set_link(interface: str, state: str) -> None:
     subprocess.run(["ip", "link", "set", interface, state], check=True)
 
@@ -96,6 +116,20 @@ async def test_killing_it_leaves_no_veth(in_namespace):
     board, _ = in_namespace
     os.kill((await board.status())["pid"], signal.SIGKILL)
     await gone(board.interface)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (Debian: nftables)")
+async def test_an_end_that_nobody_answered_keeps_no_veth(in_namespace):
+    board, _ = in_namespace
+    reader, writer = await asyncio.open_connection(board.address.host, 8928)
+    writer.write(b"hello")
+    await reader.readexactly(5)
+    with kept_back(board.interface):
+        writer.close()  # the device closes, too: its FIN is never acknowledged
+        await asyncio.sleep(0.1)
+        await board.unplug()
+        assert board.interface not in links()
 
 
 async def gone(interface: str) -> None:

@@ -6,6 +6,7 @@ Whatever is made here belongs to the process: a `kill -9` takes namespace, veth 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import importlib.util
 import ipaddress
@@ -131,7 +132,7 @@ class Namespace(Network):
         finally:
             os.close(host_ns)
         self._index = (await self._own.link_lookup(ifname=BOARD_INTERFACE))[0]
-        far = (await self._host.link_lookup(ifname=self.interface))[0]
+        self._far = far = (await self._host.link_lookup(ifname=self.interface))[0]
         loopback = (await self._own.link_lookup(ifname="lo"))[0]
         await self._own.link("set", index=loopback, state="up")
         self._watch()
@@ -184,9 +185,15 @@ class Namespace(Network):
         return True
 
     async def close(self) -> None:
-        """The kernel removes namespace and veth with the process; close what reports on them."""
+        """Take the veth away: a connection that the device closed and whose FIN nobody has answered
+        keeps the namespace, and all that is in it, for minutes after the process has ended.
+        """
         asyncio.get_running_loop().remove_reader(self._links)
         self._links.close()
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        with contextlib.suppress(NetlinkError):  # somebody has taken it away already
+            await self._host.link("del", index=self._far)
         await super().close()
 
 
