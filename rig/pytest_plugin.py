@@ -229,9 +229,9 @@ def pytest_runtest_makereport(
         if hil.crashed:
             report.sections.append(("device crash", _crash_section(hil)))
         report.sections += [
-            (f"scenario {run.scenarios[-1].scenario}", _verdict_section(hil, run))
+            (f"scenario {run.scenarios[0].scenario}", _verdict_section(hil, run))
             for run in hil.played
-            if run.scenarios[-1].verdict != "pass"
+            if run.verdict != "pass"
         ]
     return report
 
@@ -249,7 +249,7 @@ def _uses_rig(item: pytest.Item) -> bool:
 
 
 def _verdict_section(hil: Hil, run: RunVerdict) -> str:
-    """What `rig run` says of a scenario that did not pass: the newest of `run`."""
+    """What `rig run` says of the one scenario of `run`."""
     import io
 
     from rig.console.screen import Screen
@@ -258,9 +258,9 @@ def _verdict_section(hil: Hil, run: RunVerdict) -> str:
     from rig.report.terminal import show_scenario
 
     said = io.StringIO()
-    crashes = run_crashes(run, remember=True)[-1]
+    (crashes,) = run_crashes(run, remember=True)
     screen = Screen(file=said, width=WHOLE_LINES)
-    show_scenario(screen, hil.session.history.path, run.scenarios[-1], crashes)
+    show_scenario(screen, hil.session.history.path, run.scenarios[0], crashes)
     return f"{said.getvalue()}    kept in {hil.session.out}"
 
 

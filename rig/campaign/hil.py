@@ -15,7 +15,7 @@ from rig.boards.bench import Bench
 from rig.boards.flashing import bundle_for
 from rig.boards.locks import BoardHeld, held_any
 from rig.campaign.blocking import Blocking, call
-from rig.campaign.judge import judge
+from rig.campaign.judge import judge_newest
 from rig.campaign.radio import radio_of
 from rig.campaign.runner import new_out
 from rig.campaign.session import Session
@@ -68,7 +68,7 @@ class Hil:
         """Called in the loop's thread at the first line of a crash in a running test."""
         self.crashed = False
         self.played: list[RunVerdict] = []
-        """The session's verdict after each scenario that the running test has played."""
+        """What each scenario came to that the running test has played: a verdict of one."""
         self._running = False
         self._first = 1
         self._needs_recovery = False
@@ -142,8 +142,8 @@ class Hil:
         )
         self.crashed = False
         self._needs_recovery = False
-        self.played.append(judge(self.session.out))
-        return self.played[-1].scenarios[-1]
+        self.played.append(judge_newest(self.session.out))
+        return self.played[-1].scenarios[0]
 
     # -- crashes ----------------------------------------------------------------------------
 

@@ -345,11 +345,13 @@ def history_of(out: Path) -> Path:
     raise BenchError(f"no history at {path}", hint=hint)
 
 
-def judge_last(out: Path) -> ScenarioVerdict:
-    """The verdict on the newest scenario of a run that goes on; raises as `judge` does."""
-    history = History(history_of(out))
+def judge_newest(out: Path) -> RunVerdict:
+    """A run that goes on, with its newest scenario only; raises as `judge` does."""
+    path = history_of(out)
+    history = History(path)
     run = _survey(history)
-    return _judge_scenario(history, run, run.scenarios[-1])
+    newest = _judge_scenario(history, run, run.scenarios[-1])
+    return _run_verdict(path, run, newest.verdict, (newest,))
 
 
 def judge(out: Path) -> RunVerdict:
@@ -381,8 +383,18 @@ def judge(out: Path) -> RunVerdict:
     doubts = [Verdict.INCONCLUSIVE] if reason else []
     if spared and not reason:
         reason = "; ".join(f"{each.scenario} was not played: {each.reason}" for each in spared)
+    return _run_verdict(path, run, worst([*verdicts, *doubts]), scenarios, reason)
+
+
+def _run_verdict(
+    path: Path,
+    run: _Run,
+    verdict: Verdict,
+    scenarios: tuple[ScenarioVerdict, ...],
+    reason: str | None = None,
+) -> RunVerdict:
     return RunVerdict(
-        verdict=worst([*verdicts, *doubts]),
+        verdict=verdict,
         board=run.board,
         firmware=dict(run.firmware),
         out=str(path.parent),

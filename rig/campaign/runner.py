@@ -15,9 +15,9 @@ from firmware_flasher.bundle import Bundle
 from firmware_flasher.messages import Event as FlashEvent
 from rig.air.client import Radio
 from rig.boards.base import Board
-from rig.campaign.judge import judge, judge_last
+from rig.campaign.judge import judge, judge_newest
 from rig.campaign.session import Session, Told
-from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
+from rig.campaign.verdicts import RunVerdict
 from rig.checks import Verdict
 from rig.errors import BenchError
 from rig.scenarios import Scenario
@@ -77,12 +77,12 @@ async def run(
     bundle: Bundle | None = None,
     on_progress: Told = lambda _words: None,
     on_flash: Callable[[FlashEvent], None] = lambda _event: None,
-    on_scenario: Callable[[ScenarioVerdict], None] = lambda _verdict: None,
+    on_scenario: Callable[[RunVerdict], None] = lambda _verdict: None,
 ) -> RunVerdict:
     """Play `plan` on `board` into the folder `out`, and judge it.
 
-    After a crash the board is waited for and the next scenario goes on. `on_scenario` hears each
-    scenario's verdict as soon as it is played. Raises what `Session` raises; the history written so
+    After a crash the board is waited for and the next scenario goes on. `on_scenario` hears of
+    each as soon as it is played: the run with that scenario alone. Raises what `Session` raises; the history written so
     far can be judged all the same.
     """
     names = [scenario.name for scenario in plan.scenarios]
@@ -110,9 +110,9 @@ async def run(
         await session.prepare(bundle, on_flash=on_flash)
         for scenario in plan.scenarios:
             await session.play(scenario, cycles=plan.cycles, timeout=plan.timeout)
-            said = judge_last(out)
-            on_scenario(said)
-            if plan.fail_fast and said.verdict is Verdict.FAIL:
+            so_far = judge_newest(out)
+            on_scenario(so_far)
+            if plan.fail_fast and so_far.verdict is Verdict.FAIL:
                 break
         session.outcome = "done"
     return conclude(out)

@@ -19,10 +19,10 @@ from rig.boards import open_board
 from rig.boards.base import Board
 from rig.boards.bench import GENERATIONS, find_bench
 from rig.boards.flashing import bundle_for
-from rig.campaign.judge import HISTORY_FILE, judge
+from rig.campaign.judge import HISTORY_FILE
 from rig.campaign.radio import radio_of
 from rig.campaign.runner import Plan, conclude, new_out, run
-from rig.campaign.verdicts import RunVerdict, ScenarioVerdict
+from rig.campaign.verdicts import RunVerdict
 from rig.commands.options import (
     complete_board,
     complete_fault,
@@ -33,7 +33,7 @@ from rig.commands.options import (
 )
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
-from rig.report.crashes import decoder_of, full_json, run_crashes, scenario_crashes
+from rig.report.crashes import RunCrash, full_json, run_crashes
 from rig.report.listing import report_console
 from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import get_scenario
@@ -62,11 +62,11 @@ class _Show:
         if isinstance(event, Writing):
             self.said(f"flashing {event.name} {100 * event.done // max(1, event.size)} %")
 
-    def scenario(self, verdict: ScenarioVerdict) -> None:
-        crashes = []
+    def scenario(self, run: RunVerdict) -> None:
+        (verdict,) = run.scenarios
+        crashes: list[RunCrash] = []
         if any(check.check == "no_crash" and check.findings for check in verdict.checks):
-            whole = judge(self._history)
-            crashes = list(scenario_crashes(whole, verdict, decoder_of(whole), None))
+            (crashes,) = run_crashes(run, remember=False)
         show_scenario(self._console, self._history, verdict, crashes)
 
 

@@ -53,7 +53,7 @@ class RunCrash:
         }
 
 
-def decoder_of(verdict: RunVerdict) -> Decoder:
+def _decoder_of(verdict: RunVerdict) -> Decoder:
     """A decoder with the ELF file of the run's firmware, where it is (still) there."""
     elf = verdict.firmware.get("elf")
     return _decoder(Path(elf) if isinstance(elf, str) else None)
@@ -80,7 +80,7 @@ def remember_one(crash: DecodedCrash, folder: Path, board: str) -> None:
         memory.remember(crash, source=f"pytest {folder}", log=_log_of(folder, board), board=board)
 
 
-def scenario_crashes(
+def _scenario_crashes(
     verdict: RunVerdict, scenario: ScenarioVerdict, decoder: Decoder, memory: Memory | None
 ) -> Iterator[RunCrash]:
     """The crashes of one scenario, in order. With `memory` they are remembered (once each)."""
@@ -107,16 +107,16 @@ def scenario_crashes(
 
 def run_crashes(verdict: RunVerdict, *, remember: bool) -> list[list[RunCrash]]:
     """The crashes of each scenario of a run. A database that fails costs only the memory."""
-    decoder = decoder_of(verdict)
+    decoder = _decoder_of(verdict)
     memory = _open_memory() if remember else None
     try:
         return [
-            list(scenario_crashes(verdict, scenario, decoder, memory))
+            list(_scenario_crashes(verdict, scenario, decoder, memory))
             for scenario in verdict.scenarios
         ]
     except RigError:
         return [
-            list(scenario_crashes(verdict, scenario, decoder, None))
+            list(_scenario_crashes(verdict, scenario, decoder, None))
             for scenario in verdict.scenarios
         ]
     finally:
