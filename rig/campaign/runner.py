@@ -82,8 +82,8 @@ async def run(
     """Play `plan` on `board` into the folder `out`, and judge it.
 
     After a crash the board is waited for and the next scenario goes on. `on_scenario` hears of
-    each as soon as it is played: the run with that scenario alone. Raises what `Session` raises; the history written so
-    far can be judged all the same.
+    each as soon as it is played: the run with that scenario alone. Raises what `Session` raises;
+    the history written so far can be judged all the same.
     """
     names = [scenario.name for scenario in plan.scenarios]
     session = Session(

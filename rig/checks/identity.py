@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rig.checks.connections import follow
 from rig.checks.registry import Judged, check
 from rig.checks.verdict import Outcome, failed, inconclusive, passed
 from rig.history.events import Boot, ConnectionClosed, CrashBegan, Frame, LogLine, ResetAsked
+from rig.protocol.payload import payload_of
 
 HELD_UP_US = 10_000_000
 """How long a frame may be held up on its way (closed window, silence): 10 s."""
@@ -43,11 +42,6 @@ class _LogClock:
         return None
 
 
-def _payload(frame: Frame) -> dict[str, Any]:
-    payload = (frame.message or {}).get("payload")
-    return payload if isinstance(payload, dict) else {}
-
-
 @check(
     "client_id_stable",
     title="the client id is the same over all reconnects",
@@ -61,7 +55,7 @@ def client_id_stable(history: Judged) -> Outcome:
         frame = entry.event
         if talk is None or talk.opening is not entry or not isinstance(frame, Frame):
             continue
-        client_id = _payload(frame).get("client_id")
+        client_id = payload_of(frame).get("client_id")
         hellos += 1
         if first is None:
             first = entry.n, client_id
@@ -104,7 +98,7 @@ def uptime_never_falls(history: Judged) -> Outcome:
             by_conn.pop(event.conn, None)
         if not isinstance(event, Frame) or event.sender != "device" or event.type != "client/time":
             continue
-        uptime = _payload(event).get("client_transmitted")
+        uptime = payload_of(event).get("client_transmitted")
         if not isinstance(uptime, int) or isinstance(uptime, bool):
             continue
         seen += 1

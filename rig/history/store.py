@@ -72,7 +72,10 @@ def _printable(value: object) -> object:
 
 def decode(line: bytes) -> Entry:
     """Read one line back. Raises `ValueError` for what is no event of a history."""
-    head = _HEAD.match(line)
+    return _decode(line, _HEAD.match(line))
+
+
+def _decode(line: bytes, head: re.Match[bytes] | None) -> Entry:
     if head is not None and (cls := EVENT_TYPES.get(head[2].decode())) is not None:
         return Entry(int(head[1]), _typed(cls).decode(line))
     fields = _decoder.decode(line)
@@ -85,12 +88,6 @@ def decode(line: bytes) -> Entry:
         t = fields.pop("t", 0)
         return Entry(n, Unknown(t=t if isinstance(t, int) else 0, kind=tag, fields=fields))
     return Entry(n, msgspec.convert(fields, cls))
-
-
-def _tag(line: bytes) -> bytes:
-    """The event name in a line as `encode` writes it, without decoding the rest; empty: not so."""
-    head = _HEAD.match(line)
-    return head[2] if head is not None else b""
 
 
 class Watch:
@@ -323,11 +320,11 @@ class History:
                         return
                     if number < first:
                         continue
-                    told = _tag(line) if wanted is not None else b""
-                    if told and wanted is not None and told not in wanted:
+                    head = _HEAD.match(line)
+                    if wanted is not None and head is not None and head[2] not in wanted:
                         continue
                     try:
-                        entry = decode(line)
+                        entry = _decode(line, head)
                         if abs(entry.event.t) >= _T_BOUND:
                             raise ValueError("its time is beyond 64 bits")
                     except (ValueError, msgspec.DecodeError, RecursionError) as error:
@@ -337,7 +334,7 @@ class History:
                         ) from error
                     # Whoever wrote the line in another way (a tool that spaces its JSON) is
                     # understood, too: nothing that happened is passed over.
-                    if tags is None or told or entry.event.tag in tags:
+                    if tags is None or entry.event.tag in tags:
                         yield entry
         except OSError as error:
             raise HistoryError(
