@@ -15,6 +15,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Final
 
 from rig.boards.base import Address
+from rig.console.printable import dotted
 from rig.errors import BenchError, BoardError
 
 DEVICES: Final = "_sendspin._tcp.local."
@@ -138,7 +139,7 @@ def _within(text: str, network: IPv4Network) -> bool:
 
 
 def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text[:NAME_BOUND])
+    return dotted(text[:NAME_BOUND])
 
 
 async def find(name: str, interface: str, *, seconds: float = 10.0) -> Address:

@@ -13,3 +13,8 @@ def printable(text: str, *, keep: str = "\t") -> str:
     return "".join(
         char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text
     )
+
+
+def dotted(text: str, *, keep: str = "") -> str:
+    """The same with a dot for each such character: of one column, as in a table or a drawing."""
+    return "".join(c if c.isprintable() or c in keep else "\N{MIDDLE DOT}" for c in text)

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from rig.console.printable import dotted
+
 
 class Screen(Console):
     """A console whose colours are its own.
@@ -42,7 +44,7 @@ def _harmless(segments: Iterable[Segment]) -> Iterator[Segment]:
         if segment.control or segment.text.isprintable() or segment.text == "\n":
             yield segment
         else:
-            yield Segment(dotted(segment.text), segment.style)
+            yield Segment(dotted(segment.text, keep="\n"), segment.style)
 
 
 def _unpadded(segments: Iterable[Segment]) -> Iterator[Segment]:
@@ -59,8 +61,3 @@ def _unpadded(segments: Iterable[Segment]) -> Iterator[Segment]:
         if len(text) < len(segment.text):
             blanks.append(Segment(segment.text[len(text) :], segment.style))
     yield from blanks
-
-
-def dotted(text: str) -> str:
-    """Text with a dot for each character that a terminal would obey; line feeds stay."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{MIDDLE DOT}" for c in text)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from rig.console.printable import dotted
 from rig.history import Entry, Event
 from rig.history import events as ev
 
@@ -187,7 +188,7 @@ def _frame(frame: ev.Frame) -> str:
 def line(step: Step, *, width: int) -> str:
     """A step as one line of text, at most `width` columns."""
     inner = max(20, width - 26)
-    words = "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in step.words)
+    words = dotted(step.words)
     words = words if len(words) <= inner - 4 else words[: inner - 5] + "…"
     conn = f"#{step.conn}" if step.conn is not None else ""
     head = f"{step.ms:>10.1f} ms {conn:>6} "

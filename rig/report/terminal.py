@@ -12,6 +12,7 @@ from rich.text import Text
 from rig.campaign.judge import HISTORY_FILE
 from rig.campaign.verdicts import AudioVerdict, CheckVerdict, RunVerdict, ScenarioVerdict
 from rig.checks import Verdict
+from rig.console.printable import dotted
 from rig.history import Entry, Event, History
 from rig.history import events as ev
 from rig.report.crashes import RunCrash, run_crashes
@@ -77,7 +78,7 @@ def show_scenario(
         console.print(part)
     for crash in crashes[:_CRASHES_SHOWN]:
         for line in crash_lines(crash):
-            console.print(Text("    " + printable(line), style="red"), soft_wrap=True)
+            console.print(Text("    " + dotted(line), style="red"), soft_wrap=True)
     if len(crashes) > _CRASHES_SHOWN:
         console.print(Text(f"    and {len(crashes) - _CRASHES_SHOWN} crashes more", style="red"))
 
@@ -149,12 +150,12 @@ def _details(history: Path, scenario: ScenarioVerdict) -> list[RenderableType]:
     parts: list[RenderableType] = []
     shown: set[int] = set()
     if scenario.reason:
-        parts.append(Text(f"    {printable(scenario.reason)}", style="yellow"))
+        parts.append(Text(f"    {dotted(scenario.reason)}", style="yellow"))
     for check in scenario.checks:
         if check.verdict is Verdict.FAIL:
             parts += _failure(history, scenario, check, shown)
         elif check.verdict is Verdict.INCONCLUSIVE and check.required:
-            words = f"    {check.check} is undecided: {printable(check.message)}"
+            words = f"    {check.check} is undecided: {dotted(check.message)}"
             parts.append(Text(words, style="yellow"))
     return parts
 
@@ -165,7 +166,7 @@ def _failure(
     """A failed check with the events around its evidence, but for those in `shown` already."""
     where = f" in cycle {check.cycle}" if check.cycle else ""
     more = f" (and {check.findings - 1} more)" if check.findings > 1 else ""
-    message = f"{where}: {printable(check.message)}{more}"
+    message = f"{where}: {dotted(check.message)}{more}"
     lines: list[RenderableType] = [Text.assemble("    ", (check.check, "red"), message)]
     if shown.issuperset(check.evidence):
         return lines
@@ -176,7 +177,7 @@ def _failure(
         proof = entry.n in check.evidence
         number = f"{'→ ' if proof else ''}{entry.n}"
         ms = f"{(entry.event.t - start) / 1e6:.1f} ms"
-        words = f"{number:>12} {ms:>11}  {printable(in_words(entry.event))}"
+        words = f"{number:>12} {ms:>11}  {dotted(in_words(entry.event))}"
         style = "bold" if proof else "dim"
         lines.append(Text(words, style=style, no_wrap=True, overflow="ellipsis"))
     return lines
@@ -241,8 +242,3 @@ def in_words(event: Event) -> str:
             return f"serial: {event.text}"
         case _:
             return ""
-
-
-def printable(text: str) -> str:
-    """Text from a board with nothing in it that a terminal would obey."""
-    return "".join(c if c.isprintable() else "\N{MIDDLE DOT}" for c in text)
