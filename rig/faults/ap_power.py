@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from rig.air.airspace import resolved
 from rig.errors import FaultError
 from rig.faults.air_radio import left
 from rig.faults.registry import Param, Proof, Target, fault
@@ -28,9 +29,11 @@ async def ap_power_off(target: Target, **params: float) -> Proof | None:
     """Off until it is healed. Raises `FaultError` where the bench does not say how."""
     if target.air is None:
         raise FaultError("ap-power-off: there is no air around this board")
+    place: str | None = None
     with contextlib.suppress(FaultError):
+        if target.board.address is not None:
+            place = await resolved(target.board.name, target.board.address.host)
         await target.air.open()  # without the rights to capture there is still the board's log
-    place = target.board.address.host if target.board.address else ""
     with target.history.watch(lambda event: isinstance(event, LogLine | Packet)) as watch:
         await target.air.power_off("ap-power-off")
         if target.act is not None:
@@ -43,6 +46,8 @@ async def ap_power_off(target: Target, **params: float) -> Proof | None:
             if isinstance(event, LogLine):
                 return left(event.text)
             assert isinstance(event, Packet)
+            if place is None:
+                return False  # its word could not be told from this host's
             if event.source.startswith(f"{place}:"):
                 unanswered.clear()
             elif event.retransmission:

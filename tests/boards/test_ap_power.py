@@ -118,14 +118,18 @@ def test_a_supply_that_does_not_go_off_is_a_fault_that_was_not_made(plug: Path) 
 
 
 def struck(
-    tmp_path: Path, radio: Radio | None, *events: Any, within: float = 5.0
+    tmp_path: Path,
+    radio: Radio | None,
+    *events: Any,
+    within: float = 5.0,
+    host: str | None = "10.0.0.9",
 ) -> tuple[object, list[object]]:
     """The fault's proof while `events` take place, and what the history says was seen."""
 
     async def play() -> tuple[object, list[object]]:
         history = HistoryStore(tmp_path / "history.jsonl")
         air = Airspace("kitchen", lambda: None, history, tmp_path, radio)
-        board: Any = SimpleNamespace(name="kitchen", address=SimpleNamespace(host="10.0.0.9"))
+        board: Any = SimpleNamespace(name="kitchen", address=host and SimpleNamespace(host=host))
 
         async def act() -> None:
             for event in events:
@@ -183,6 +187,15 @@ def test_it_is_proven_by_the_boards_log_or_by_what_it_does_not_answer(
     assert (proof is not None) is proven
     assert bool(seen) is proven
     assert plug.read_text().split() == ["off", "on"]
+
+
+@pytest.mark.parametrize("host", ["localhost", None])
+def test_the_word_of_a_board_that_the_bench_knows_by_name_or_not_at_all_is_no_silence(
+    tmp_path: Path, plug: Path, host: str | None
+) -> None:
+    again, word = packet(SERVER, again=True), packet("127.0.0.1:8928")
+    radio = Radio(supply=supply(plug))
+    assert struck(tmp_path, radio, again, word, again, within=0.1, host=host) == (None, [])
 
 
 def test_a_bench_that_does_not_say_how_is_told_what_is_missing(tmp_path: Path) -> None:
