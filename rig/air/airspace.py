@@ -145,14 +145,17 @@ class Airspace:
         self._history.append(AirFault(t=now_ns(), board=self.board, fault=name, state="up"))
 
     async def power_on(self) -> None:
-        """Switch the access point's supply on again, if it was switched off here."""
+        """Switch the access point's supply on again, if it was switched off here.
+
+        Raises `BoardError`: it stayed off, which the next `rig` command finds noted.
+        """
         name, self._powered_off = self._powered_off, None
         if name is not None and self._radio is not None and self._radio.supply is not None:
             await self._radio.supply.on()
             self._say(name, "over", {})
 
     async def heal(self, effect: int | None = None) -> None:
-        """Take a fault back, or all. Raises `FaultError` when something stayed."""
+        """Take a fault back, or all. Raises `FaultError`, `BoardError` when something stayed."""
         if effect is None:
             await self.power_on()
         if self._air is None:
@@ -220,8 +223,13 @@ class Airspace:
     # -- the end ------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """Take everything back and end the helper; idempotent."""
-        await self.power_on()
+        """Take everything back and end the helper; idempotent. Raises `BoardError`: no power."""
+        try:
+            await self.power_on()
+        finally:
+            await self._close_air()
+
+    async def _close_air(self) -> None:
         air, self._air = self._air, None
         if self._again is not None:
             self._again.cancel()
