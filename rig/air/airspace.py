@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from rig.air.client import Air, Radio
 from rig.air.protocol import AnyCommand, Ask, Capture, Done, Flow, Forge, Over, Seen
@@ -99,9 +99,7 @@ class Airspace:
         if done.effect is None:
             raise FaultError(f"{name} does not last")
         self._names[done.effect] = name
-        self._history.append(
-            AirFault(t=now_ns(), board=self.board, fault=name, state="up", why=done.note)
-        )
+        self._say(name, "up", {}, done.note)
         return done.effect
 
     async def ask(self, command: Forge | Ask) -> Done:
@@ -142,7 +140,7 @@ class Airspace:
             )
         self._powered_off = name
         await self._radio.supply.off()
-        self._history.append(AirFault(t=now_ns(), board=self.board, fault=name, state="up"))
+        self._say(name, "up", {})
 
     async def power_on(self) -> None:
         """Switch the access point's supply on again, if it was switched off here.
@@ -200,16 +198,15 @@ class Airspace:
         if name is not None:
             self._say(name, "over", over.counts, over.why)
 
-    def _say(self, name: str, state: str, counts: dict[str, int], why: str = "") -> int:
+    def _say(
+        self,
+        name: str,
+        state: Literal["up", "proven", "over"],
+        counts: dict[str, int],
+        why: str = "",
+    ) -> int:
         return self._history.append(
-            AirFault(
-                t=now_ns(),
-                board=self.board,
-                fault=name,
-                state="proven" if state == "proven" else "over",
-                counts=counts,
-                why=why,
-            )
+            AirFault(t=now_ns(), board=self.board, fault=name, state=state, counts=counts, why=why)
         )
 
     async def _start_capture(self) -> None:
