@@ -18,6 +18,8 @@ from rig.errors import BenchError, BoardError
 
 NAME = "the access point"
 _LARGEST = 1 << 16
+_UNNAMED = ".new"
+"""As of a journal without a name: `rig.air.journal.sweep` removes what a killed rig left of it."""
 
 
 class Supply:
@@ -30,18 +32,25 @@ class Supply:
 
     async def off(self) -> None:
         """Note it, then switch off. Raises `BoardError`, `BenchError`."""
+        fresh, fd = self._path.with_suffix(_UNNAMED), -1
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self._path, flags, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            os.write(self._fd, msgspec.json.encode(self._power))
-            os.fsync(self._fd)
+            fd = os.open(fresh, flags, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, msgspec.json.encode(self._power))
+            os.fsync(fd)
+            self._path.hardlink_to(fresh)  # locked and whole; not over another one
+            fresh.unlink()
         except OSError as error:
+            if fd >= 0:
+                fresh.unlink(missing_ok=True)
+                os.close(fd)
             raise BoardError(
                 f"cannot note that {NAME} is about to be off: {self._path}: {error.strerror}",
                 hint="without a note it is not switched off",
             ) from error
+        self._fd = fd
         await switch(NAME, self._power, False)
 
     async def on(self) -> None:
@@ -71,13 +80,11 @@ async def on_again(note: Path) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return  # another one puts it on
-        data = os.read(fd, _LARGEST)
-        if data:  # else it was killed before it switched anything
-            try:
-                power = msgspec.json.decode(data, type=Power)
-            except msgspec.DecodeError as error:
-                raise BenchError(f"{note} is no note of the rig's: {error}") from error
-            await switch(NAME, power, True)
+        try:
+            power = msgspec.json.decode(os.read(fd, _LARGEST), type=Power)
+        except msgspec.DecodeError as error:
+            raise BenchError(f"{note} is no note of the rig's: {error}") from error
+        await switch(NAME, power, True)
         note.unlink(missing_ok=True)  # noqa: ASYNC240 (a moment)
     finally:
         os.close(fd)

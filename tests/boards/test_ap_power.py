@@ -16,7 +16,7 @@ import pytest
 
 from rig.air.airspace import Airspace
 from rig.air.client import Radio
-from rig.air.leftovers import POWERED_OFF, folder
+from rig.air.leftovers import POWERED_OFF, folder, leftovers
 from rig.boards.ap_power import Supply, on_again
 from rig.boards.bench import find_bench
 from rig.boards.power import Power
@@ -72,6 +72,43 @@ def test_after_kill_9_any_rig_command_puts_it_on(plug: Path) -> None:
         [sys.executable, "-m", "rig", "checks"], capture_output=True, text=True, check=True
     )
     assert "healed after a killed run: the access point's power was off" in done.stderr
+    assert plug.read_text().split() == ["off", "on"]
+    assert not list(folder().iterdir())
+
+
+def test_a_note_is_nobodys_to_act_upon_before_it_is_locked_and_whole(
+    plug: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+    found: list[str] = []
+
+    def fsync(fd: int) -> None:
+        found.extend(each.name for each in folder().glob(f"*{POWERED_OFF}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    async def play() -> None:
+        switched = supply(plug)
+        await switched.off()
+        assert not leftovers(folder(), POWERED_OFF)  # locked
+        await switched.on()
+
+    asyncio.run(play())
+    assert found == []
+
+
+def test_where_it_is_off_already_it_is_left_to_whoever_switched_it(plug: Path) -> None:
+    async def play() -> None:
+        first, second = supply(plug), supply(plug)
+        await first.off()
+        with pytest.raises(BoardError, match="File exists"):
+            await second.off()
+        await second.on()
+        assert len(list(folder().iterdir())) == 1
+        await first.on()
+
+    asyncio.run(play())
     assert plug.read_text().split() == ["off", "on"]
     assert not list(folder().iterdir())
 
