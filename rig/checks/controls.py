@@ -112,7 +112,7 @@ def _told(
         del past[:-8]
     shown.setdefault(frame.conn, {}).update(told)
     for field, value in told.items():
-        if wanted.get((frame.conn, field)) in (value, ...):
+        if _is(field, value, wanted.get((frame.conn, field), _NOTHING)):
             ledger.pay(frame.conn, field)
 
 

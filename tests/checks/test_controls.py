@@ -57,6 +57,14 @@ def test_another_volume_comes_back(offered):
     assert judged(offered).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(("told", "verdict"), [(29, Verdict.PASS), (28, Verdict.FAIL)])
+def test_a_groups_volume_may_come_back_rounded(offered, told, verdict):
+    """It is the mean of its players' whole numbers."""
+    asked(offered, "volume", volume=31)
+    offered.server(1, "server/state", controller={"volume": told}).wait(60).settled()
+    assert judged(offered).verdict is verdict
+
+
 def test_a_state_that_is_there_already_needs_no_telling(offered):
     asked(offered, "volume", volume=50).wait(60).settled()
     assert judged(offered).verdict is Verdict.PASS
