@@ -21,30 +21,29 @@ OFFERED_SINCE_NS = 1_000_000_000
 ROUNDING = 2
 """How far a group's volume may be from the one asked for."""
 _NOTHING = object()
+_FIELDS = {"volume": ("volume", "volume"), "mute": ("muted", "mute")}
+"""By command: the field of server/state's controller that shows it, and its own with the value."""
 _STATES = {
-    "volume": ("volume", "volume"),
-    "mute": ("muted", "mute"),
     "repeat_off": ("repeat", "off"),
     "repeat_one": ("repeat", "one"),
     "repeat_all": ("repeat", "all"),
     "shuffle": ("shuffle", True),
     "unshuffle": ("shuffle", False),
+    "play": ("playback_state", "playing"),
+    "pause": ("playback_state", "stopped"),
+    "stop": ("playback_state", "stopped"),
+    "next": ("metadata", ...),
+    "previous": ("metadata", ...),
 }
-"""By command: the field of server/state's controller that shows it, and its value (volume and mute:
-the field of the command that holds it)."""
-_PLAYS = {"play": "playing", "pause": "stopped", "stop": "stopped"}
+"""By command: what shows it, as `_shown` names it, and its value (`...`: any)."""
 
 
 def _wanted(command: str, asked: Mapping[str, Any]) -> tuple[str, object] | None:
-    """What is to be seen: a field of the controller's state, or the group's playback state."""
-    if command in _STATES:
-        field, value = _STATES[command]
-        return field, asked.get(str(value)) if command in ("volume", "mute") else value
-    if command in _PLAYS:
-        return "playback_state", _PLAYS[command]
-    if command in ("next", "previous"):
-        return "metadata", ...
-    return None
+    """What is to be seen after a command: a name of `_shown`, and its value."""
+    if command in _FIELDS:
+        shown, field = _FIELDS[command]
+        return shown, asked.get(field)
+    return _STATES.get(command)
 
 
 def _shown(frame: Frame) -> dict[str, object]:
