@@ -31,6 +31,7 @@ WIRE: tuple[type[Event], ...] = (
     ev.FaultSeen,
     ev.Held,
     ev.AudioFared,
+    ev.FormatChosen,
     ev.CrashBegan,
     ev.Boot,
     ev.ScenarioStarted,

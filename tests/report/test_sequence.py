@@ -109,6 +109,15 @@ def test_media_that_follow_each_other_are_one_line_and_json_has_them_all(tmp_pat
     assert sum("binary" in each for each in lines) == 5
 
 
+def test_the_format_of_the_audio_is_shown(tmp_path):
+    folder = _run(tmp_path)
+    chosen = ev.FormatChosen(t=7_000_000, conn=1, asked=("flac",), given="pcm", place=None)
+    with (folder / "history.jsonl").open("ab") as file:
+        file.write(encode(Entry(7, chosen)))
+    text = CliRunner().invoke(command, [str(folder)]).output
+    assert "audio is pcm; asked: flac" in text
+
+
 def test_of_a_device_that_dialled_the_upgrade_goes_the_other_way():
     opened = ev.ConnectionOpened(
         t=0,
