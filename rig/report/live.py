@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import re
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from rig.history import Entry
 from rig.history.events import Frame
-from rig.report.sequence import Step, line, steps
+from rig.report.sequence import Diagram, Fold, Step, line
 
 ROOM: Final = 5_000
 """Lines that wait to be written; a terminal that is held (Ctrl-S) loses those beyond."""
@@ -23,7 +21,6 @@ MOST: Final = 200
 """Lines a second that can be read: what is beyond is counted."""
 FLUSH_S: Final = 2.0
 """How long the last lines may take to be written."""
-_MEDIA = re.compile(r"binary(?:, sealed)? \((\d+) B\)")
 
 
 class Writer:
@@ -74,12 +71,11 @@ class LiveView:
         self._put = put
         self._board = board
         self._loud = loud
-        self._begun: int | None = None
+        self._diagram = Diagram()
+        self._fold = Fold(longest_ms=FOLD_MS)
         self._width = shutil.get_terminal_size((100, 24)).columns - len(board)
         self._told: set[tuple[int, str]] = set()
         """Connections and senders whose sealed frames are told with what is inside."""
-        self._run: list[Step] = []
-        self._bytes = 0
         self._second = 0
         self._shown = 0
 
@@ -92,35 +88,14 @@ class LiveView:
                 self._told.add(who)
             elif event.opcode == "binary" and who in self._told:
                 return  # its inside is told by itself
-        for step in steps((entry,)):
-            if self._begun is None:
-                self._begun = event.t
-            self._step(replace(step, ms=(event.t - self._begun) / 1e6))
-
-    def _step(self, step: Step) -> None:
-        media = _MEDIA.fullmatch(step.words)
-        if self._run:
-            first = self._run[0]
-            same = (step.conn, step.arrow) == (first.conn, first.arrow)
-            if not (media and same) or step.ms - first.ms > FOLD_MS:
-                self.flush()
-        if not media:
-            self._line(step)
-            return
-        if not self._run:
-            self._run, self._bytes = [step], 0
-        else:
-            self._run.append(step)
-        self._bytes += int(media[1])
+        if (step := self._diagram.step(entry)) is not None:
+            for each in self._fold.take(step):
+                self._line(each)
 
     def flush(self) -> None:
         """Put what is held back: a run of media."""
-        run, self._run = self._run, []
-        if len(run) == 1:
-            self._line(run[0])
-        elif run:
-            kind = run[0].words.split(" (")[0]
-            self._line(replace(run[0], words=f"{kind}, {len(run)} of them ({self._bytes} B)"))
+        for step in self._fold.rest():
+            self._line(step)
 
     def _line(self, step: Step) -> None:
         second = int(step.ms // 1_000)

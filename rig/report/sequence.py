@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ WIRE: tuple[type[Event], ...] = (
     ev.CycleStarted,
 )
 """What a diagram is made of."""
+_MEDIA = re.compile(r"(binary(?:, sealed)?) \((\d+) B\)")
+"""The words of a step that is media."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +56,39 @@ class Step:
     """Something that should not be, or that was done on purpose."""
 
 
-def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterator[Step]:
-    """The steps of a history, or of one connection with all that concerns every one of them."""
-    start: int | None = None
-    inbound: set[int] = set()
-    for entry in opened(entries):
-        conn = getattr(entry.event, "conn", None)
-        if isinstance(entry.event, ev.ConnectionOpened) and entry.event.dialled_by == "device":
-            inbound.add(entry.event.conn)
-        if connection is not None and conn not in (None, connection):
-            continue
-        told = _told(entry.event)
+class Diagram:
+    """Draws a history step by step, or one connection with all that concerns every one of them."""
+
+    def __init__(self, connection: int | None = None) -> None:
+        """`connection`: only this one; None: all."""
+        self._connection = connection
+        self._start: int | None = None
+        self._inbound: set[int] = set()
+
+    def step(self, entry: Entry) -> Step | None:
+        """What an entry is in it; None: nothing."""
+        event = entry.event
+        conn = getattr(event, "conn", None)
+        if isinstance(event, ev.ConnectionOpened) and event.dialled_by == "device":
+            self._inbound.add(event.conn)
+        if self._connection is not None and conn not in (None, self._connection):
+            return None
+        told = _told(event)
         if told is None:
-            continue
-        start = entry.event.t if start is None else start
+            return None
+        self._start = event.t if self._start is None else self._start
         arrow, words, loud = told
-        if conn in inbound and isinstance(entry.event, ev.UpgradeAsked | ev.UpgradeAnswered):
+        if conn in self._inbound and isinstance(event, ev.UpgradeAsked | ev.UpgradeAnswered):
             arrow = "left" if arrow == "right" else "right"
-        yield Step(entry.n, (entry.event.t - start) / 1e6, conn, arrow, words, loud)
+        return Step(entry.n, (event.t - self._start) / 1e6, conn, arrow, words, loud)
+
+
+def steps(entries: Iterable[Entry], *, connection: int | None = None) -> Iterator[Step]:
+    """The steps of a history, or of one connection."""
+    diagram = Diagram(connection)
+    for entry in opened(entries):
+        if (step := diagram.step(entry)) is not None:
+            yield step
 
 
 def opened(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -89,30 +107,48 @@ def opened(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield held
 
 
+class Fold:
+    """Makes one step of media that follow each other, the same way on one connection."""
+
+    def __init__(self, *, longest_ms: float = math.inf) -> None:
+        """`longest_ms`: from the first one of a step to its last."""
+        self._longest_ms = longest_ms
+        self._first: Step | None = None
+        self._kind = ""
+        self._count = self._size = 0
+
+    def take(self, step: Step) -> list[Step]:
+        """What can be told now that `step` has come."""
+        media = _MEDIA.fullmatch(step.words)
+        first = self._first
+        if media is None:
+            return [*self.rest(), step]
+        if (
+            first is not None
+            and (step.conn, step.arrow) == (first.conn, first.arrow)
+            and step.ms - first.ms <= self._longest_ms
+        ):
+            self._count, self._size = self._count + 1, self._size + int(media[2])
+            return []
+        done = self.rest()
+        self._first, self._kind = step, media[1]
+        self._count, self._size = 1, int(media[2])
+        return done
+
+    def rest(self) -> list[Step]:
+        """What is held back: the media that came last."""
+        first, self._first = self._first, None
+        if first is None or self._count == 1:
+            return [] if first is None else [first]
+        return [replace(first, words=f"{self._kind}, {self._count} of them ({self._size} B)")]
+
+
 def folded(shown: Iterable[Step]) -> Iterator[Step]:
-    """The steps with media that follow each other, the same way on one connection, as one."""
-    first: Step | None = None
-    count = size = 0
-
-    def run() -> Step | None:
-        if first is None or count == 1:
-            return first
-        return replace(first, words=f"binary, {count} of them ({size} B)")
-
+    """The steps with each run of media as one (`Fold`)."""
+    fold = Fold()
     for step in shown:
-        media = re.fullmatch(r"binary \((\d+) B\)", step.words)
-        if media and first is not None and (step.conn, step.arrow) == (first.conn, first.arrow):
-            count, size = count + 1, size + int(media[1])
-            continue
-        if (done := run()) is not None:
-            yield done
-        first = None
-        if media:
-            first, count, size = step, 1, int(media[1])
-        else:
-            yield step
-    if (done := run()) is not None:
-        yield done
+        yield from fold.take(step)
+    yield from fold.rest()
 
 
 def _told(event: Event) -> tuple[Arrow, str, bool] | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rig.history import Entry
-from rig.history.events import Frame
+from rig.history.events import ConnectionOpened, Frame, UpgradeAsked
 from rig.report import live
 from rig.report.live import LiveView, Writer
 
@@ -58,6 +58,14 @@ def test_other_connections_are_told_apart(shown) -> None:
     shown.frame(1, conn=2)
     shown.view.flush()
     assert ["#1" in line for line in shown.lines] == [True, False]
+
+
+def test_of_a_device_that_dialled_the_upgrade_goes_the_other_way(shown) -> None:
+    where: dict[str, Any] = {"board": "b", "server_id": "s", "epoch_us": 0, "local": "l"}
+    opened = ConnectionOpened(t=0, conn=1, peer="p", dialled_by="device", **where)
+    for n, event in enumerate((opened, UpgradeAsked(t=1, conn=1)), 1):
+        shown.view(Entry(n, event))
+    assert "◀─" in shown.lines[-1]
 
 
 def test_a_flood_is_counted_and_not_shown(shown) -> None:

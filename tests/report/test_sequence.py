@@ -11,7 +11,7 @@ from rig.errors import BenchError
 from rig.history import Entry, HistoryStore
 from rig.history import events as ev
 from rig.history.store import encode
-from rig.report.sequence import line, steps
+from rig.report.sequence import folded, line, steps
 
 
 def _run(folder):
@@ -107,6 +107,15 @@ def test_media_that_follow_each_other_are_one_line_and_json_has_them_all(tmp_pat
     assert text.count("binary") == 1
     lines = CliRunner().invoke(command, [str(folder), "--json"]).output.splitlines()
     assert sum("binary" in each for each in lines) == 5
+
+
+def test_sealed_media_are_one_line_too_without_their_outside():
+    entries = []
+    for n in range(1, 9, 2):
+        for event, sealed in ((n, None), (n + 1, n)):
+            frame = ev.Frame(t=n, conn=1, sender="server", opcode="binary", size=100, sealed=sealed)
+            entries.append(Entry(event, frame))
+    assert [step.words for step in folded(steps(entries))] == ["binary, sealed, 4 of them (400 B)"]
 
 
 def test_the_format_of_the_audio_is_shown(tmp_path):
