@@ -226,13 +226,10 @@ class PlainBoard:
         flash = self.settings.flash
         return flash if flash != "none" else self.settings.console or ""
 
-    @property
-    def usb_jtag(self) -> bool:
-        """Whether its port is the USB-Serial-JTAG of the chip itself."""
-        return self._is_on(JTAG)
-
-    def _is_on(self, bridge: str) -> bool:
-        return any(p.device == self._lines_port() and p.bridge == bridge for p in attached())
+    def _bridge(self) -> str | None:
+        """The adapter between its port and USB; None: none that is known, or no USB."""
+        port = self._lines_port()
+        return next((each.bridge for each in attached() if each.device == port), None)
 
     @property
     def console_asserted(self) -> bool:
@@ -275,12 +272,13 @@ class PlainBoard:
                 hint="add reset = 'lines', or a command, to its table; or press its button",
             )
         if how == "lines":
+            bridge = self._bridge()
             await reset_by_lines(
                 self._lines_port(),
                 download=download,
                 pins=self.settings.pins,
-                usb_jtag=self.usb_jtag,
-                flow_control=self._is_on(FLOW_CONTROL),
+                usb_jtag=bridge == JTAG,
+                flow_control=bridge == FLOW_CONTROL,
                 port=self._open_port(),
             )
         else:

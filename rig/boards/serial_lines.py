@@ -140,8 +140,7 @@ async def reset_by_lines(
     it is closed; esptool's sequences for such a one, where the wiring is the usual one.
     `port`: it is open already, and stays so.
     """
-    opened = None if port is not None else await asyncio.to_thread(_open, url)
-    lines: Any = port if port is not None else opened
+    lines: Any = port if port is not None else await asyncio.to_thread(_open, url)
     steps = sequence(pins, download=download, usb_jtag=usb_jtag)
     try:
         if flow_control and pins.usual and not usb_jtag:
@@ -157,9 +156,9 @@ async def reset_by_lines(
             hint="give its bench table a reset command, or reset = 'none'",
         ) from error
     finally:
-        if opened is not None:
+        if port is None:
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(opened.close)
+                await asyncio.to_thread(lines.close)
 
 
 def _went_with_the_reset(url: str) -> bool:
