@@ -29,30 +29,29 @@ EPOCH_US: Final = 2_000_000_000_000_000
 
 MOST_HEARD: Final = 8
 """Connections, the newest, of which it records what is sealed."""
-
-
 STATE_S: Final = 3.0
 """How long a device may take to tell its state once it is given its roles."""
+_NOT_TOGETHER: Final = "all are in use, but not in one group (do two say the same client_id?)"
 
 
 @dataclass(slots=True)
 class _Seen:
-    """How far a device came, on its latest connection."""
+    """Who a device says it is, and how far it came on its latest connection."""
 
+    client_id: str | None = None
     status: int | None = None
     first: str | None = None
-    opened: bool = False
 
     def take(self, event: Event) -> None:
         match event:
             case UpgradeAsked():
                 self.status = self.first = None
-                self.opened = False
             case UpgradeAnswered(status=status):
                 self.status = status
-            case Frame(sender="device", type=kind, opcode=opcode) if self.first is None:
-                self.first = kind or f"a {opcode} frame"
-                self.opened = generation_of(kind) is not None
+            case Frame(sender="device", type=kind, opcode=opcode) as frame:
+                self.first = self.first or kind or f"a {opcode} frame"
+                if generation_of(kind) is not None:
+                    self.client_id = str(payload_of(frame).get("client_id"))
             case _:
                 pass
 
@@ -64,7 +63,7 @@ class _Seen:
             return f"answered the upgrade with {self.status}"
         if self.first is None:
             return "said nothing after the upgrade (expected client/hello or client/init)"
-        if not self.opened:
+        if generation_of(self.first) is None:
             return f"began with {self.first} (expected client/hello or client/init)"
         return f"began with {self.first}, and did not get into use"
 
@@ -105,9 +104,7 @@ class ReferenceServer:
         self._stirred = asyncio.Event()
         self._performer: ReferencePerformer | None = None
         self._receiving: list[asyncio.Task[None]] = []
-        self._boards: dict[str, str] = {}
-        """client_id by board."""
-        self._seen: dict[str, _Seen] = {}
+        self._seen = {each.board: _Seen() for each in self.links}
 
     def _record(self, event: Event) -> int:
         """What the server says goes into the history of each board: it does not say of whom."""
@@ -167,10 +164,7 @@ class ReferenceServer:
 
         def happened(entry: Entry) -> None:
             unsealed.take(entry)
-            self._seen.setdefault(link.board, _Seen()).take(entry.event)
-            event = entry.event
-            if isinstance(event, Frame) and generation_of(event.type) is not None:
-                self._boards[link.board] = str(payload_of(event).get("client_id"))
+            self._seen[link.board].take(entry.event)
             self._stir()
 
         relay.wire.on_event = happened
@@ -206,13 +200,11 @@ class ReferenceServer:
                 await self._until(connected=True)
                 await self._group()
         except TimeoutError as error:
-            late = [link.board for link in self.links if not self._in_use(link.board)]
-            seen = "; ".join(
-                f"{board} {self._seen.get(board, _Seen()).words()}" for board in late or ["none"]
-            )
+            late = [link.board for link in self.links if self._client_of(link.board) is None]
+            seen = "; ".join(f"{board} {self._seen[board].words()}" for board in late)
             warned = self._engine.last_warning
             raise ServerError(
-                f"not served within {timeout:g} s: {seen}"
+                f"not served within {timeout:g} s: {seen or _NOT_TOGETHER}"
                 + (f" (the server said: {warned})" if warned else ""),
                 hint="`rig wire` shows what crossed; see also the device's serial log",
             ) from error
@@ -245,23 +237,24 @@ class ReferenceServer:
 
     def groups(self) -> list[list[str]]:
         """Which boards are together, by their names."""
-        names = {client: board for board, client in self._boards.items()}
+        names = {seen.client_id: board for board, seen in self._seen.items()}
         found: dict[str, list[str]] = {}
         for client in self._clients():
             board = names.get(str(client.client_id), str(client.client_id))
             found.setdefault(client.group.group_id, []).append(board)
         return list(found.values())
 
-    def _in_use(self, board: str) -> bool:
-        known = self._boards.get(board)
-        return any(str(client.client_id) == known for client in self._clients())
+    def _client_of(self, board: str) -> Any:
+        """aiosendspin's client for a board; None: it is not in use, or there is no such board."""
+        known = self._seen[board].client_id if board in self._seen else None
+        return next((each for each in self._clients() if str(each.client_id) == known), None)
 
     def _of(self, board: str) -> Any:
-        for client in self._clients():
-            if str(client.client_id) == self._boards.get(board):
-                return client
-        known = ", ".join(link.board for link in self.links)
-        raise ServerError(f"no board '{board}' is connected", hint=f"one of {known}")
+        client = self._client_of(board)
+        if client is None:
+            known = ", ".join(self._seen)
+            raise ServerError(f"no board '{board}' is connected", hint=f"one of {known}")
+        return client
 
     def _clients(self) -> list[Any]:
         return list(self._server.connected_clients) if self._server is not None else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -18,6 +20,7 @@ from rig.errors import BenchError, ServerError
 from rig.history import Event, History
 from rig.history import events as ev
 from rig.link import Link
+from rig.protocol import encode_frame
 from rig.servers.audio import Tone
 from rig.servers.engine import TEXT_BOUND
 from rig.servers.reference import ReferenceServer
@@ -175,6 +178,33 @@ async def test_a_device_that_is_not_there_is_named(record, device) -> None:
             await server.connect(timeout=10)
         with pytest.raises(ServerError, match="not connected"):
             server.set_volume(3)
+
+
+@pytest.mark.anyio
+async def test_two_boards_that_say_the_same_client_id_are_not_called_silent(record, device) -> None:
+    place = device.place
+
+    ends = []
+
+    async def open_both() -> None:
+        payload = {"client_id": "twin", "name": "t", "version": 1, "supported_roles": []}
+        hello = json.dumps({"type": "client/hello", "payload": payload}).encode()
+        for _ in range(2):
+            end = await device.accept()
+            ends.append(end)
+            await end.accept_upgrade()
+            await end.send(encode_frame("text", hello))
+
+    one = Link(place, record.store.append, board="left")
+    other = Link(place, record.store.append, board="right", numbers=one.numbers)
+    async with one, other, ReferenceServer(one, other) as server:
+        opening = asyncio.create_task(open_both())
+        with pytest.raises(ServerError, match="do two say the same client_id") as told:
+            await server.connect(timeout=2)
+        await opening
+        for end in ends:
+            end.sock.close()
+    assert "did not answer" not in told.value.message
 
 
 @pytest.mark.anyio
