@@ -261,7 +261,8 @@ class ReferencePerformer:
         self._controls = Controls(engine, self)
         self._source: Source | None = None
         self._track = 1
-        self._told: dict[str, Any] = {"title": "Track", "artist": "", "seconds": 180}
+        self._told = ("Track", "", 180)
+        """Title, artist and seconds."""
 
     @property
     def _group(self) -> Any:
@@ -287,8 +288,8 @@ class ReferencePerformer:
     async def skip(self, tracks: int) -> None:
         """Play from its beginning what is told to be another track."""
         self._track = max(1, self._track + tracks)
-        title = str(self._told["title"]).split(" #")[0]
-        self.metadata(f"{title} #{self._track}", self._told["artist"])
+        title, artist, seconds = self._told
+        self._tell(f"{title} #{self._track}", artist, seconds)
         await self.resume()
 
     async def regroup(self) -> None:
@@ -341,7 +342,10 @@ class ReferencePerformer:
 
     def metadata(self, title: str, artist: str, *, seconds: int = 180) -> None:
         """To every device of the group that shows any."""
-        self._told = {"title": title, "artist": artist, "seconds": seconds}
+        self._told = title, artist, seconds
+        self._tell(title, artist, seconds)
+
+    def _tell(self, title: str, artist: str, seconds: int) -> None:
         state = aiosendspin("server.roles.metadata.state")
         told = state.Metadata(
             title=title,

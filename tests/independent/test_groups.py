@@ -111,6 +111,19 @@ async def test_a_devices_controller_is_heeded_and_judged(two: Any, record: Any) 
     assert judged.message.startswith("4 commands")
 
 
+async def test_another_track_keeps_the_title_and_the_length_that_were_told(
+    two: Any, record: Any
+) -> None:
+    server, _ = two
+    server.performer().metadata("Symphony #5", "Band", seconds=90)
+    await server.performer().skip(1)
+    await server.performer().skip(1)
+    await told(record, lambda f: "Symphony #5 #3" in (f.text or ""))
+    lengths = [f.text for f in record.of(ev.Frame) if "track_duration" in (f.text or "")]
+    assert lengths
+    assert all('"track_duration":90000' in str(text) for text in lengths)
+
+
 async def test_what_is_typed_is_done(two: Any, record: Any) -> None:
     server, (left, _) = two
     left_, desk = asyncio.Event(), None
