@@ -80,7 +80,7 @@ class Unsealed:
             _keep(self._plain, head, (sender, plaintext))
         elif isinstance(entry.event, Frame):
             self._join(entry, entry.event, sender, plaintext)
-            if not self._closed_ones():
+            if self._end is not None and not self._closed_ones():
                 self._over()
 
     def _closed_ones(self) -> bool:
