@@ -184,13 +184,12 @@ class CrashReader:
 
         `at` is the line of its first evidence, where that came earlier.
         """
-        draft = self.open
-        spoken = (draft is None or draft.spoken) and spoken_of(line.text)
-        if draft is not None and (
-            not self._continues(draft, kind) or (draft.spoken and not spoken)
-        ):
+        if self.open is not None and not self._continues(self.open, kind):
             self._finish()
-            draft = None
+        spoken = (self.open is None or self.open.spoken) and spoken_of(line.text)
+        if self.open is not None and self.open.spoken and not spoken:
+            self._finish()  # the crash itself takes the place of what was said of it
+        draft = self.open
         if draft is None:
             draft = self.begin(Draft(at or self.number, spoken=spoken))
             draft.witness(kind)
@@ -242,10 +241,10 @@ class CrashReader:
         if draft.spoken and not draft.has_body:
             return
         record = draft.build()
+        told = self.last.pc if self.last is not None else None
+        if draft.previous_boot and record.pc is not None and record.pc == told:
+            return  # its own text was in this log already
         if draft.previous_boot or draft.spoken:
-            told = draft.previous_boot and self.last is not None and self.last.pc == record.pc
-            if told and record.pc is not None:
-                return  # its own text was in this log already
             self._out.append(Began(record.kind, record.line, draft.text[0] if draft.text else ""))
         self.last = record
         self._tail = self.same_boot = True

@@ -54,6 +54,18 @@ def test_what_is_said_of_a_crash_does_not_take_its_place() -> None:
     assert [e.record.line for e in told if isinstance(e, Finished)] == [3]
 
 
+@pytest.mark.parametrize("end", [["Rebooting..."], ["", "I (9) app: 1", "I (9) app: 2"], []])
+def test_what_is_said_of_a_crash_after_it_is_no_second_one(end: list[str]) -> None:
+    told = events(
+        "Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled.",
+        "Backtrace: 0x400d1234:0x3ffb0010 0x400d1238:0x3ffb0030",
+        *end,
+        "Since Friday I get Guru Meditation Error: Core 1 panic'ed (LoadProhibited) on each start",
+        "More is said of it here.",
+    )
+    assert [e.record.line for e in told if isinstance(e, Finished)] == [1]
+
+
 @pytest.mark.parametrize(
     "line",
     [
