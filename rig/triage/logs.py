@@ -43,12 +43,13 @@ class Readable(Protocol):
 def read_log(file: Readable, *, reader: CrashReader | None = None) -> Iterator[CrashEvent]:
     """Every crash event of a log, in the order of its text. Streams; memory does not grow.
 
-    UTF-8 and Latin-1 are read alike, UTF-16 by its byte order mark. Lines end in LF, CRLF, or CR
-    alone; line numbers count from 1.
+    UTF-8 and Latin-1 are read alike, UTF-16 by its byte order mark or its zeros. Lines end
+    in LF, CRLF, or CR alone; line numbers count from 1.
     """
     reader = reader or CrashReader()
     number, dense = 1, 0
     for block in _blocks(file):
+        block = block.replace(_NBSP, b" ")  # web pages keep spaces that way
         marks = None if dense else needles_at(block, len(block) // DENSE + 16)
         if marks is None:
             # Crash follows crash: the next blocks are hardly any better.
@@ -67,17 +68,15 @@ def doubtful(start: bytes) -> str | None:
     """Why a file that begins with these bytes is hardly a log, or None. It is read all the same."""
     if not start:
         return "is empty"
-    if (
-        start[:2] not in _UTF16
-        and _unmarked(start) is None
-        and len(start.translate(None, _TEXT)) > _NOISE * len(start)
-    ):
+    if _utf16(start) is None and len(start.translate(None, _TEXT)) > _NOISE * len(start):
         return "looks like a binary file, not like a log"
     return None
 
 
-def _unmarked(first: bytes) -> str | None:
-    """UTF-16 without its mark: every other byte is zero, as no port sends it."""
+def _utf16(first: bytes) -> str | None:
+    """Which UTF-16 begins so; without its mark, every other byte is zero, as no port sends it."""
+    if marked := _UTF16.get(first[:2]):
+        return marked
     even, odd = first[0:256:2], first[1:256:2]
     if len(odd) >= 16 and not even.count(0) and odd.count(0) > 0.9 * len(odd):
         return "utf-16-le"
@@ -91,7 +90,7 @@ def _blocks(file: Readable) -> Iterator[bytes]:
     # A pipe's reader gives what is there instead of waiting for a whole block.
     read = getattr(file, "read1", file.read)
     first = read(BLOCK)
-    encoding = _UTF16.get(first[:2]) or _unmarked(first)
+    encoding = _utf16(first)
     bare_cr = encoding is None and b"\n" not in first and first.count(b"\r") > 1
     carry = b""
     odd = b""
@@ -113,9 +112,7 @@ def _blocks(file: Readable) -> Iterator[bytes]:
         data = carry + chunk if carry else chunk
         end = data.rfind(b"\n") + 1
         if end:
-            whole = data[:end]
-            # Web pages keep spaces that way.
-            yield whole.replace(_NBSP, b" ") if _NBSP in whole else whole
+            yield data[:end]
         carry = data[end:]
         if len(carry) > LONGEST:
             yield carry[:LONGEST] + b"\n"

@@ -150,8 +150,9 @@ def test_utf_16_is_known_without_its_mark(code: str) -> None:
     assert (crash.line, crash.reason) == (2, "LoadProhibited")
 
 
-def test_spaces_as_web_pages_keep_them_are_spaces() -> None:
-    log = "abort()\xa0was\xa0called\xa0at PC 0x400d1234\xa0on core\xa00\n".encode()
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_spaces_as_web_pages_keep_them_are_spaces(end: str) -> None:
+    log = f"abort()\xa0was\xa0called\xa0at PC 0x400d1234\xa0on core\xa00{end}".encode()
     (crash,) = [e.record for e in read_log(io.BytesIO(log)) if isinstance(e, Finished)]
     assert (crash.kind, crash.pc, crash.core) == ("abort", "0x400d1234", 0)
 
