@@ -134,13 +134,15 @@ def needles_at(data: bytes, limit: int) -> list[int] | None:
 
 _RECORDED = ("log", "message", "MESSAGE", "msg", "line")
 """Under which name log hosts keep a line: Docker, journald, Loki and others."""
-_BYTES = re.compile(r"\bb(?P<quote>['\"])(?P<line>.*?)(?:\\r|\\n)*(?P=quote)\)?\s*$")
-"""A line as Python shows its bytes."""
+_BYTES = {quote: re.compile(rf"\bb{quote}(?P<line>.*?)(?:\\r|\\n)*{quote}\)?$") for quote in "'\""}
+"""A line as Python shows its bytes, by the quote at its end: the first such `b'` begins it."""
 
 
 def unwrapped(text: str) -> str:
     """The line itself, where a host keeps it in a JSON object or as Python shows bytes."""
-    if text.endswith(("'", '"', "')", '")')) and (match := _BYTES.search(text)):
+    if text.endswith(("'", '"', "')", '")')) and (
+        match := _BYTES[text.rstrip(")")[-1]].search(text)
+    ):
         return match["line"]
     if text.startswith('{"') and text.endswith("}"):
         try:

@@ -232,7 +232,9 @@ def test_a_reset_is_told_behind_any_prefix(prefix: str) -> None:
     assert (reset.code, reset.name, reset.boot, reset.silent) == (7, "TG0WDT_SYS_RESET", 0x13, True)
 
 
-FILLS = ["a", " ", "0", "0x400d0000 ", "0x400d0000:0x3ffb0000 ", "a.c:1 ", "(a", "[0", "> ", "A:"]
+FILLS = [
+    "a", " ", "0", "0x400d0000 ", "0x400d0000:0x3ffb0000 ", "a.c:1 ", "(a", "[0", "> ", "A:", "b'",
+]  # fmt: skip
 STARTS = [
     "panic'ed (",
     "assert failed: ",
@@ -243,6 +245,7 @@ STARTS = [
     "runtime error",
     "Exception '",
     "task_wdt: - ",
+    '"',
 ]
 
 
