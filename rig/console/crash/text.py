@@ -161,7 +161,7 @@ def clean(text: str) -> str:
     """A line without colours (in any spelling), control characters and HTML entities."""
     if "[" in text or "\x1b" in text or "\x9b" in text:
         text = _COLOUR.sub("", text)
-    if "<" in text or "[0" in text or "␊" in text:
+    if "<" in text or "[0" in text or "␊" in text or "␍" in text:
         text = _MARKUP.sub("", text)
     if "\\" in text:
         text = _ESCAPED.sub(r"\1", text)

@@ -193,6 +193,12 @@ def test_markdown_escapes_are_taken_back() -> None:
     assert (crash.kind, crash.task) == ("stack_overflow", "net_pump")
 
 
+@pytest.mark.parametrize("end", ["␍␊", "␍", "␊", "<CR><LF>", "[0D][0A]"])
+def test_a_line_end_that_a_terminal_program_wrote_out_is_no_text(end: str) -> None:
+    (crash,) = read(f"terminate called without an active exception{end}", f"what():  lost{end}")
+    assert crash.text == ("terminate called without an active exception", "what():  lost")
+
+
 def test_a_json_record_that_is_no_hosts_is_left_alone() -> None:
     deep = '{"log":' + "[" * 100_000 + "}"
     assert read(deep, '{"log": 3}', '{"log":"Guru","x"}') == []
