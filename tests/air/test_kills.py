@@ -158,12 +158,13 @@ def kill_a_run(out: Path, rng: random.Random, latest: float) -> None:
     if who == "helper":
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(rng.uniform(0, 2))
-    ended = running.poll() is not None  # by itself, as its helper was gone
     running.kill()
     running.wait()
     gone(*others)
+    history = out / "history.jsonl"
+    ended = history.exists() and b'"run_ended"' in history.read_bytes()  # its helper was gone
     subprocess.run([*rig, "boards"], capture_output=True, timeout=60, check=True)
-    if ended:  # the board of a run that was not killed stays plugged in
+    if ended:  # before it was killed: the board of such a run stays plugged in
         subprocess.run([*rig, "unplug", "virtual"], capture_output=True, timeout=60, check=True)
 
 
