@@ -86,9 +86,7 @@ def command(
         jobs = jobs or (processors() if worth_it(logs) else 1)
         ahead, done = None, None
         if jobs > 1 and len(logs) > 1 and "-" not in logs:
-            ahead = stack.enter_context(
-                ReadAhead(logs, min(jobs, len(logs)), elfs, force=force, unwind=unwind)
-            )
+            ahead = stack.enter_context(ReadAhead(logs, min(jobs, len(logs)), decoder))
             done = stack.enter_context(reading_all(logs))
         session = Session(decoder, _memory(stack) if memory else None)
         summary = Summary()

@@ -25,10 +25,9 @@ from typing import Self
 import msgspec
 
 from rig.console.crash import Reset, Warned
-from rig.triage.decode import Decoder, Unwind
+from rig.triage.decode import Decoder
 from rig.triage.logs import BLOCK, Readable, doubtful
 from rig.triage.session import Found, Triaged, batches, identity_of
-from rig.triage.store import elf_files
 
 WORTH_IT = 16 << 20
 """Bytes of logs below which starting processes takes longer than reading."""
@@ -124,9 +123,8 @@ class ReadAhead:
     A context manager; at its end, also by Ctrl-C, its processes have ended and its files are gone.
     """
 
-    def __init__(
-        self, names: Sequence[str], jobs: int, elfs: Sequence[Path], *, force: bool, unwind: Unwind
-    ) -> None:
+    def __init__(self, names: Sequence[str], jobs: int, decoder: Decoder) -> None:
+        """`decoder`: a copy of it works in each process."""
         self._waiting = deque(names)
         self._jobs = jobs
         self._taken: deque[Future[Read]] = deque()
@@ -137,7 +135,7 @@ class ReadAhead:
         alone = sys.platform == "linux" and len([*Path("/proc/self/task").iterdir()]) == 1
         context = multiprocessing.get_context("fork" if alone else "spawn")
         self._stop = context.Event()
-        settings = (elfs, force, unwind, self._stop, Path(self._folder.name))
+        settings = (decoder, self._stop, Path(self._folder.name))
         self._pool = ProcessPoolExecutor(jobs, context, _start, settings)
         self._fill()
 
@@ -175,12 +173,11 @@ _stopped: Event
 _spools: Path
 
 
-def _start(elfs: Sequence[Path], force: bool, unwind: Unwind, stop: Event, folder: Path) -> None:
+def _start(decoder: Decoder, stop: Event, folder: Path) -> None:
     global _decoder, _stopped, _spools
     # Ctrl-C reaches the whole group; who started this process ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _decoder = Decoder(elf_files(elfs), force=force, unwind=unwind)
-    _stopped, _spools = stop, folder
+    _decoder, _stopped, _spools = decoder, stop, folder
 
 
 class _Stopping:

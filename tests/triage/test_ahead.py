@@ -9,11 +9,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from rig.triage.ahead import ReadAhead, worth_it
+from rig.commands.triage import command
+from rig.triage import Decoder
+from rig.triage.ahead import Read, ReadAhead, worth_it
 
 GURU = "Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled."
 CRASH = f"I (5) app: hello\n{GURU}\nBacktrace: 0x400d%04x:0x3ffb0000\n\nRebooting...\n"
@@ -55,6 +59,31 @@ def test_two_processes_say_what_one_says_in_the_same_order(
     assert not list(homes[1].glob("rig-triage-*"))
 
 
+def test_what_other_processes_read_is_decoded_with_the_elf_that_was_named(
+    panic: Callable[..., str],
+    elf_of: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[bool] = []
+
+    class Watched(ReadAhead):
+        def take(self) -> Read | None:
+            ready = super().take()
+            taken.append(ready is not None)
+            return ready
+
+    monkeypatch.setattr("rig.commands.triage.ReadAhead", Watched)
+    paths = [tmp_path / "a.log", tmp_path / "b.log"]
+    for path in paths:
+        path.write_text(panic("v0.6.1", "httpd_thread", "httpd_sess_close"))
+    words = ["--json", "--jobs", "2", "--elf", elf_of("v0.6.1"), *paths]
+    run = CliRunner().invoke(command, [str(word) for word in words])
+    assert taken == [True, True]
+    found = [json.loads(line)["crashes"][0] for line in run.stdout.splitlines()]
+    assert [crash["decoded"][0]["function"] for crash in found] == ["httpd_sess_close"] * 2
+
+
 def test_none_that_could_be_read_is_wrong_use(tmp_path: Path) -> None:
     run = triage("--jobs", 2, tmp_path / "a.log", tmp_path / "b.log", home=tmp_path)
     assert run.returncode == 2
@@ -67,7 +96,7 @@ def test_a_dead_process_leaves_the_logs_to_the_caller(logs: list[Path], tmp_path
     held = os.open(endless, os.O_RDWR)  # so that it can be opened, and never ends
     before = set(multiprocessing.active_children())
     try:
-        with ReadAhead([str(endless), *map(str, logs)], 1, (), force=False, unwind="auto") as ahead:
+        with ReadAhead([str(endless), *map(str, logs)], 1, Decoder()) as ahead:
             for child in set(multiprocessing.active_children()) - before:
                 assert child.pid is not None
                 os.kill(child.pid, signal.SIGKILL)
@@ -84,7 +113,7 @@ def test_its_processes_and_files_are_gone_when_nobody_waits(
     spools.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spools))
     before = set(multiprocessing.active_children())
-    with ReadAhead([*map(str, logs)], 2, (), force=False, unwind="auto") as ahead:
+    with ReadAhead([*map(str, logs)], 2, Decoder()) as ahead:
         first = ahead.take()
         assert first is not None
         assert [found for held in first.batches() for found in held] == []
