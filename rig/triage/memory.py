@@ -197,7 +197,7 @@ class Memory:
             # Most crashes of a log are one of few kinds, and new: one statement.
             back = self._insert(known, crash, frames, source, key, board, firmware, at)
             if back is not None:
-                return self._remembered(known, name, back=back, added=1)
+                return self._remembered(known, back=back)
         old = self._db.execute(
             "SELECT b.*, o.id AS occurrence, o.regression, o.frames FROM occurrence o"
             " JOIN bucket b ON b.id = o.bucket WHERE o.key = ?",
@@ -208,8 +208,7 @@ class Memory:
             or known_functions(frames) < known_functions(msgspec.json.decode(old["frames"]))
         ):
             # The second time without its ELF: what was known of it stays.
-            back = bool(old["regression"])
-            return self._remembered(old, old["signature"], back=back, repeated=True)
+            return self._remembered(old, back=bool(old["regression"]), repeated=True)
         bucket = known
         made = 0
         if bucket is None:
@@ -227,7 +226,7 @@ class Memory:
                 self._buckets.pop(old["signature"], None)
             self._counts.clear()
         back = bool(self._insert(bucket, crash, frames, source, key, board, firmware, at))
-        return self._remembered(bucket, name, back=back, added=1, made=bool(made))
+        return self._remembered(bucket, back=back, made=bool(made))
 
     def _insert(
         self,
@@ -258,19 +257,13 @@ class Memory:
         return back if stored else None
 
     def _remembered(
-        self,
-        bucket: sqlite3.Row,
-        name: str,
-        *,
-        back: bool,
-        added: int = 0,
-        made: bool = False,
-        repeated: bool = False,
+        self, bucket: sqlite3.Row, *, back: bool, made: bool = False, repeated: bool = False
     ) -> Remembered:
         number = bucket["id"]
         count = self._counts.get(number)
-        count = self._counts[number] = self._count(number) if count is None else count + added
-        return Remembered(number, name, made, repeated, bucket["mark"], back, count)
+        count = self._count(number) if count is None else count + (not repeated)
+        self._counts[number] = count
+        return Remembered(number, bucket["signature"], made, repeated, bucket["mark"], back, count)
 
     def _count(self, bucket: int) -> int:
         row = self._db.execute("SELECT count(*) FROM occurrence WHERE bucket = ?", (bucket,))
