@@ -252,9 +252,8 @@ def _verdict_section(hil: Hil, run: RunVerdict) -> str:
     """What `rig run` says of the one scenario of `run`."""
     import io
 
-    from rig.console.screen import Screen
+    from rig.console.screen import WHOLE_LINES, Screen
     from rig.report.crashes import run_crashes
-    from rig.report.listing import WHOLE_LINES
     from rig.report.terminal import show_scenario
 
     said = io.StringIO()

@@ -31,10 +31,10 @@ from rig.commands.options import (
     keep_symbols_of,
     wait_option,
 )
+from rig.console.screen import report_console
 from rig.errors import BenchError, RigError
 from rig.faults import get_fault
 from rig.report.crashes import RunCrash, full_json, run_crashes
-from rig.report.listing import report_console
 from rig.report.terminal import show_scenario, show_sum
 from rig.scenarios import get_scenario
 from rig.scenarios.chosen import chosen_faults

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from rig.campaign.judge import judge
+from rig.console.screen import report_console
 from rig.report.crashes import full_json
-from rig.report.listing import report_console
 from rig.report.terminal import show_verdict
 
 

@@ -10,6 +10,9 @@ from rich.segment import Segment
 
 from rig.console.printable import dotted
 
+WHOLE_LINES = 10_000
+"""Columns of what has no window: wider than any line that is printed."""
+
 
 class Screen(Console):
     """A console whose colours are its own.
@@ -37,6 +40,17 @@ class Screen(Console):
         """
         segments = _harmless(super().render(renderable, options))
         return segments if self.is_terminal else _unpadded(segments)
+
+
+def report_console(*, stderr: bool = False, soft_wrap: bool = False) -> Screen:
+    """Where a report goes: folded to a terminal's width, whole lines down a pipe.
+
+    `soft_wrap`: the terminal itself folds what is no table.
+    """
+    console = Screen(stderr=stderr, soft_wrap=soft_wrap)
+    if not console.is_terminal:
+        console.width = WHOLE_LINES
+    return console
 
 
 def _harmless(segments: Iterable[Segment]) -> Iterator[Segment]:

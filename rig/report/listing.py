@@ -9,18 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from rig.console.screen import Screen
-
-WHOLE_LINES = 10_000
-"""Columns of what has no window: wider than any line that is printed."""
-
-
-def report_console(*, stderr: bool = False) -> Screen:
-    """Where a report goes: folded to a terminal's width, whole lines down a pipe."""
-    console = Screen(stderr=stderr)
-    if not console.is_terminal:
-        console.width = WHOLE_LINES
-    return console
+from rig.console.screen import report_console
 
 
 def show_listing(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

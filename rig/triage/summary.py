@@ -9,15 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from rig.console.crash import Reset, Warned
-from rig.console.screen import Screen
+from rig.console.screen import report_console
 from rig.triage.decode import DecodedCrash, Frame, TaskStack
 from rig.triage.session import Found, Triaged
 
 GROUPS = 10_000
 """So many different crashes are told apart; the rest is counted together."""
 FILES = 20
-_WHOLE_LINES = 10_000
-"""Columns of what has no window."""
 BEFORE = 3
 """Log lines shown from before a crash."""
 
@@ -33,10 +31,8 @@ class _Group:
 class Summary:
     """Prints crashes as they come, each signature once, and counts them."""
 
-    def __init__(self, console: Screen | None = None) -> None:
-        self.console = console or Screen(soft_wrap=True)
-        if not self.console.is_terminal:
-            self.console.width = _WHOLE_LINES
+    def __init__(self) -> None:
+        self.console = report_console(soft_wrap=True)
         self.crashes = 0
         self.unexpected = 0
         self.undecoded = 0

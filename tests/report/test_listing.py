@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rig.report.listing import report_console, show_listing
+from rig.console.screen import report_console
+from rig.report.listing import show_listing
 
 LONG = "word " * 60 + "end"
 
