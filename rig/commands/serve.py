@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from rig.boards import open_board
+from rig.boards.base import Board
 from rig.boards.bench import Bench, find_bench
 from rig.boards.flashing import bundle_for
 from rig.boards.home import state_folder
@@ -109,11 +110,11 @@ def command(
     source = Tone(tone) if tone is not None else AudioFile(file) if file is not None else None
     programme = _Programme(volume, source, title, pair, seconds)
     found = find_bench(bench)
-    for board in boards:
-        open_board(board, found)  # a wrong name leaves no folder behind
-    folders = {board: _folder(board, out, alone=len(boards) == 1) for board in boards}
-    asyncio.run(_serve(folders, found, firmware, reset, programme, wait))
-    for folder in folders.values():
+    opened = [open_board(board, found) for board in boards]  # a wrong name leaves no folder behind
+    folders = [_folder(board, out, alone=len(boards) == 1) for board in boards]
+    served = list(zip(opened, folders, strict=True))
+    asyncio.run(_serve(served, found, firmware, reset, programme, wait))
+    for folder in folders:
         click.echo(f"out: {folder}", err=True)
 
 
@@ -128,7 +129,7 @@ def _folder(board: str, out: Path | None, *, alone: bool) -> Path:
 
 
 async def _serve(
-    folders: Mapping[str, Path],
+    served: Sequence[tuple[Board, Path]],
     bench: Bench,
     firmware: Path | None,
     reset: bool,
@@ -140,16 +141,15 @@ async def _serve(
         left = await stack.enter_async_context(_leaving())
         writer = stack.enter_context(_live(left))
         links, sessions = [], []
-        for name, folder in folders.items():
-            board = open_board(name, bench)
+        for board, folder in served:
             bundle = bundle_for(board, firmware) if firmware is not None else None
             await stack.enter_async_context(holding(board, "serve", wait=wait))
             session = await stack.enter_async_context(Session(board, folder))
-            click.echo(f"-- {printable(name)}: preparing", err=True)
+            click.echo(f"-- {printable(board.name)}: preparing", err=True)
             await _until(left, session.prepare(bundle, reset=reset or bundle is not None))
             if left.is_set():
                 raise click.Abort  # Ctrl-C before there was anything to leave in order
-            view = _view(name if len(folders) > 1 else "", writer)
+            view = _view(board.name if len(served) > 1 else "", writer)
             stack.callback(view.flush)
             session.history.listen(view)
             links.append(await stack.enter_async_context(session.new_link()))
