@@ -77,7 +77,8 @@ def test_it_is_probed_and_read_by_its_lines(bench: AutoReset, capsys: Capsys) ->
     report = json.loads(capsys.readouterr().out)
 
     assert cli.run(["boards", "--probe", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out.partition("[")[2].join(["[", ""]))
+    out = capsys.readouterr().out
+    rows = json.loads(out[out.index("[") :])
     row = next(row for row in rows if row["board"] == "attic")
     assert (row["mac"], row["firmware"]) == (report["mac"], report["firmware"])
 
