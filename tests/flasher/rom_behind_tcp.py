@@ -57,12 +57,14 @@ class C3Registers(Registers):
     """A C3's, with or without eFuses and a flash that says who it is."""
 
     odd = ORDINARY
+    fuses = range(0x60008800, 0x60008A00)
 
     def read(self, address: int) -> int:
         """The word there."""
-        fuses = range(0x60008800, 0x60008A00), range(0x3FF5A000, 0x3FF5A100)
-        blank = self.odd.blank and any(address in bank for bank in fuses)
-        return 0 if blank else super().read(address)
+        return 0 if self.odd.blank and address in self.fuses else self._word(address)
+
+    def _word(self, address: int) -> int:
+        return super().read(address)
 
     def _run_spi_command(self) -> None:
         there = self.attached
@@ -74,11 +76,10 @@ class C3Registers(Registers):
 class Esp32Registers(C3Registers):
     """An ESP32's addresses."""
 
-    def read(self, address: int) -> int:
-        """The word there."""
-        if self.odd.blank and 0x3FF5A000 <= address < 0x3FF5A100:
-            return 0
-        return _FIXED[address] if address in _FIXED else super().read(_there(address))
+    fuses = range(0x3FF5A000, 0x3FF5A100)
+
+    def _word(self, address: int) -> int:
+        return _FIXED[address] if address in _FIXED else super()._word(_there(address))
 
     def write(self, address: int, value: int, mask: int = 0xFFFFFFFF) -> None:
         """Write a word; the SPI controller acts."""
