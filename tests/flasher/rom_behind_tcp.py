@@ -118,7 +118,7 @@ class C3Loader(Loader):
     async def _mem_end(self, data: bytes) -> Leave | None:
         if self.odd.stub == "starts":
             return await super()._mem_end(data)
-        await self._reply(0x06, 0)
+        await self._reply()
         return Leave.CRASHED
 
 
@@ -154,6 +154,8 @@ class RomBehindTcp:
         self.url = ""
         self._odd = odd
         self._port = 0
+        self._failed: list[BaseException] = []
+        """What broke in the model itself: a chip that hangs by it shows nothing."""
         self.downloads = 0
         """How often it was reset into its loader."""
         self._size = size
@@ -192,6 +194,11 @@ class RomBehindTcp:
         loader = self._kinds[1](self._wire, self._chip, self._registers)
         loader.odd = self._odd
         self._loader = asyncio.ensure_future(loader.serve())
+        self._loader.add_done_callback(self._ended)
+
+    def _ended(self, loader: asyncio.Future[object]) -> None:
+        if not loader.cancelled() and (error := loader.exception()) is not None:
+            self._failed.append(error)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._wire.writer = writer
@@ -228,3 +235,4 @@ class RomBehindTcp:
         finally:
             self._loop.call_soon_threadsafe(self._end.set)
             thread.join(10)
+        assert not self._failed
