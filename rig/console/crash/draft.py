@@ -54,7 +54,7 @@ class Draft:
     traced: bool = False
     corrupted: bool = False
     stack: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
-    asserted: dict[str, str] = field(default_factory=dict)
+    asserted: Mapping[str, str] = field(default_factory=dict)
     elf: str | None = None
     firmware: str | None = None
     chip: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -83,27 +84,28 @@ def _assert(reader: CrashReader, line: Line) -> bool:
     if found is None:
         return False
     draft = reader.crash("assert", line)
-    draft.task = draft.task or found.pop("task", None)
+    draft.task = draft.task or found.get("task")
     if not draft.asserted:
         draft.asserted = found
         draft.weak_reason = draft.weak_reason or _words(found)
     return True
 
 
-def _words(found: dict[str, str]) -> str:
+def _words(found: Mapping[str, str]) -> str:
     place = ":".join(found[key] for key in ("file", "line") if key in found)
     return " ".join(
         ["assert failed:", *(v for v in (found.get("func"), place, found.get("expr")) if v)]
     )
 
 
-def _asserted(line: Line) -> dict[str, str] | None:
+def _asserted(line: Line) -> Mapping[str, str] | None:
     """The parts of an assertion in any of its spellings, or None."""
     # Without its prefix first: a path may follow a time stamp without a space.
     return _asserted_in(line.body) or _asserted_in(line.text)
 
 
-def _asserted_in(text: str) -> dict[str, str] | None:
+@lru_cache(LIKE)
+def _asserted_in(text: str) -> Mapping[str, str] | None:
     form: re.Pattern[str]
     for form in (
         forms.ASSERT_NEW, forms.ASSERT_RTOS, forms.ASSERT_OLD, forms.ASSERT_ROM,
@@ -242,20 +244,9 @@ def _zephyr(reader: CrashReader, line: Line) -> bool:
         if draft.core is None and match["core"]:
             draft.core = int(match["core"])
         return True
-    if match := forms.ZEPHYR_RISCV.search(line.text):
-        draft = reader.crash("panic", line)
-        draft.reason = draft.reason or match["reason"]
-        return True
     if reader.open is None or reader.open.ended:
         return False
     draft = reader.open
-    if value := forms.ZEPHYR_RISCV_VALUE.search(line.text):
-        if value["name"].lower() == "mepc":
-            draft.pc = draft.pc or value["value"]
-        else:
-            draft.address = draft.address or value["value"]
-        draft.touched()
-        return True
     cause = forms.ZEPHYR_CAUSE.search(line.text)
     if cause:
         words = cause["reason"] or chips.XTENSA_CAUSES.get(int(cause["cause"]))
@@ -267,6 +258,24 @@ def _zephyr(reader: CrashReader, line: Line) -> bool:
         if where["address"] and where["address"].startswith("0x"):
             draft.address = draft.address or where["address"]
     return bool(cause or where)
+
+
+def _zephyr_riscv(reader: CrashReader, line: Line) -> bool:
+    if match := forms.ZEPHYR_RISCV.search(line.text):
+        draft = reader.crash("panic", line)
+        draft.reason = draft.reason or match["reason"]
+        return True
+    if reader.open is None or reader.open.ended:
+        return False
+    if not (value := forms.ZEPHYR_RISCV_VALUE.search(line.text)):
+        return False
+    draft = reader.open
+    if value["name"].lower() == "mepc":
+        draft.pc = draft.pc or value["value"]
+    else:
+        draft.address = draft.address or value["value"]
+    draft.touched()
+    return True
 
 
 def _nuttx(reader: CrashReader, line: Line) -> bool:
@@ -367,10 +376,8 @@ TABLE: tuple[tuple[tuple[str, ...], Handler], ...] = (
     (("brownout detector",), _brownout),
     (("entered multiple", "re-entered core"), _again),
     (("panicked at", "= panic =", "exception '", "exception occur", "a panic occur"), _rust),
-    (
-        ("zephyr fatal", "** fatal exc", "pc 0x", "** cpu ", "mcause: ", "mtval: ", "mepc: "),
-        _zephyr,
-    ),
+    (("zephyr fatal", "** fatal exc", "pc 0x", "** cpu "), _zephyr),
+    (("mcause: ", "mtval: ", "mepc: "), _zephyr_riscv),
     (("user exception", "riscv_exception", "dump_register"), _nuttx),
     (("fatal exception", "epc1=0x"), _rom),
     (("sanitizer", "runtime error"), _sanitizer),
